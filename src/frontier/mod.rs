@@ -1,0 +1,1 @@
+//! Geometry of objective vectors: dominance, exact hypervolume, crowding.

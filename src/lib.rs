@@ -1,0 +1,26 @@
+//! Servescout finds, before anyone rents a GPU, which LLM-serving configurations are worth renting one for.
+//!
+//! The tour, in the order in which data flows. Each module may use only the ones above it
+//! (`tests/layering.rs` keeps it so):
+//!
+//! * [`units`]: conversions and number formats.
+//! * [`frontier`]: dominance, exact hypervolume, crowding: pure geometry of objective vectors.
+//! * [`catalog`]: models and GPUs as data, each figure with its source.
+//! * [`workload`]: requests from a trace or a generator, parsed once and shared by all simulations.
+//! * [`timing`]: how long one forward pass takes, and how many KV tokens fit.
+//! * [`twin`]: the serving twin, `simulate(&Deployment, &Workload, ..) -> Outcome`.
+//! * [`space`]: the search-space TOML: knobs, domains, conditions, candidates, deployments.
+//! * [`search`]: strategies that ask for candidates and are told results; the parallel driver.
+//! * [`archive`]: the run directory, Parquet in and out, resume.
+//! * [`shortlist`]: the few candidates worth GPU hours.
+//! * [`plot`]: figures, SVG and PNG.
+//! * [`cli`]: one file per subcommand.
+
+pub mod catalog;
+pub mod frontier;
+pub mod search;
+pub mod space;
+pub mod timing;
+pub mod twin;
+pub mod units;
+pub mod workload;

@@ -1,0 +1,48 @@
+//! Search over a [`crate::space::Space`]: strategies that ask and are told, and the driver that
+//! evaluates in parallel and commits in candidate order.
+
+use crate::space::Candidate;
+
+/// The result of one simulation, as the search sees it. The search knows nothing of serving.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// What was evaluated, in canonical form.
+    pub candidate: Candidate,
+    /// Objective values, all to be minimised (a maximised metric comes negated); NaN where the
+    /// candidate could not be simulated.
+    pub objectives: Vec<f64>,
+    /// 0 when every constraint holds; else the sum of relative violations; infinite when the
+    /// candidate was refused before simulation.
+    pub violation: f64,
+    /// Every metric of the evaluation, in the evaluator's fixed order; opaque to the search.
+    pub metrics: Vec<f64>,
+    /// Why the candidate was refused or is infeasible, in words.
+    pub reason: Option<String>,
+}
+
+impl Evaluation {
+    /// Whether every constraint holds.
+    pub fn is_feasible(&self) -> bool {
+        self.violation == 0.0
+    }
+}
+
+/// Turns a candidate into its evaluation. Must be a pure function of the candidate: the driver
+/// calls it from several threads and caches what it returns.
+pub trait Evaluate: Sync {
+    /// Number of objectives that every evaluation carries.
+    fn objectives(&self) -> usize;
+    /// Evaluates one canonical candidate.
+    fn evaluate(&self, candidate: &Candidate) -> Evaluation;
+}
+
+/// A search strategy. Deterministic: what it asks depends only on its seed and on what it was told.
+pub trait Strategy {
+    /// The name used in TOML, on the command line and in the archive.
+    fn name(&self) -> &'static str;
+    /// Proposes up to `n` canonical candidates; fewer, or none, when it has no more to propose.
+    /// Proposals that were evaluated before are legal: the driver answers them from its cache.
+    fn ask(&mut self, n: usize) -> Vec<Candidate>;
+    /// Learns the evaluations of everything it asked for, in the order it asked.
+    fn tell(&mut self, evaluations: &[Evaluation]);
+}

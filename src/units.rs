@@ -1,0 +1,9 @@
+//! Unit conversions. Times are `f64` milliseconds and sizes plain integers whose names end in
+//! their unit (`_ms`, `_tokens`, `_blocks`, `_gib`), everywhere.
+
+/// Milliseconds in a second.
+pub const MS_PER_S: f64 = 1e3;
+/// Milliseconds in an hour.
+pub const MS_PER_HOUR: f64 = 3.6e6;
+/// Bytes in a gibibyte.
+pub const BYTES_PER_GIB: f64 = 1_073_741_824.0;
