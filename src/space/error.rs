@@ -15,8 +15,8 @@ pub struct SpaceError {
     pub path: String,
     /// What is wrong.
     pub what: String,
-    /// Why that is wrong; may be empty.
-    pub why: String,
+    /// Why that is wrong, or what the field means; may be empty.
+    pub note: String,
     /// What to write instead.
     pub remedy: String,
     /// The source line, and how many of its characters from `column` on are meant.
@@ -43,8 +43,8 @@ impl SpaceError {
         if !self.path.is_empty() {
             writeln!(f, "{margin} = field: {}", self.path)?;
         }
-        if !self.why.is_empty() {
-            writeln!(f, "{margin} = why: {}", self.why)?;
+        if !self.note.is_empty() {
+            writeln!(f, "{margin} = note: {}", self.note)?;
         }
         if !self.remedy.is_empty() {
             writeln!(f, "{margin} = help: {}", self.remedy)?;

@@ -3,13 +3,16 @@
 
 mod assemble;
 mod check;
+pub mod deploy;
 mod domains;
 pub mod enumerate;
 pub mod error;
 pub mod identity;
+mod json_schema;
 pub mod knob;
 mod nearest;
 pub mod parse;
+mod reference;
 mod scalar;
 pub mod schema;
 mod sections;
@@ -17,7 +20,10 @@ mod source;
 pub mod study;
 mod tree;
 
+pub use deploy::{Deployer, Refusal, RefusalCode};
 pub use error::{SpaceError, SpaceErrors};
+pub use json_schema::json_schema;
 pub use knob::{Candidate, Condition, Domain, Knob, Space, Value};
 pub use parse::{load, load_replay, parse, parse_replay};
+pub use reference::reference_markdown;
 pub use study::{Constraint, KnobSummary, Objective, SearchSpec, Study};

@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<String, SpaceErrors> {
             column: 0,
             path: String::new(),
             what,
-            why: String::new(),
+            note: String::new(),
             remedy: remedy.into(),
             snippet: None,
         }]))

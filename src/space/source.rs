@@ -63,13 +63,13 @@ pub(crate) struct Sources {
 /// What is wrong and what to do, without its place.
 pub(crate) struct Finding {
     pub what: String,
-    pub why: String,
+    pub note: String,
     pub remedy: String,
 }
 
 impl Finding {
-    pub fn new(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { what: what.into(), why: why.into(), remedy: remedy.into() }
+    pub fn new(what: impl Into<String>, note: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { what: what.into(), note: note.into(), remedy: remedy.into() }
     }
 }
 
@@ -119,7 +119,7 @@ impl Sources {
             column,
             path: path.into(),
             what: finding.what,
-            why: finding.why,
+            note: finding.note,
             remedy: finding.remedy,
             snippet: (span != Span::TOP).then(|| (text.to_owned(), width.max(1))),
         }

@@ -2,6 +2,7 @@
 
 use super::{Catalogue, Fallback, Key, Kind, Literal, Section, When};
 use crate::catalog;
+use crate::space::scalar::UNBOUNDED;
 
 const fn section(path: &'static str, optional: bool, doc: &'static str) -> Section {
     Section { path, optional, doc }
@@ -62,12 +63,12 @@ const fn int(path: &'static str, min: i64, max: i64, fallback: Fallback, unit: &
 
 /// A real number above 0.
 const fn positive(path: &'static str, fallback: Fallback, unit: &'static str, doc: &'static str) -> Key {
-    Key { path, kind: Kind::Real { min: 0.0, max: 1e15, open: true }, fallback, unit, doc, ..DEFAULT }
+    Key { path, kind: Kind::Real { min: 0.0, max: UNBOUNDED, open: true }, fallback, unit, doc, ..DEFAULT }
 }
 
 /// A real number from 0.
 const fn not_negative(path: &'static str, fallback: Fallback, unit: &'static str, doc: &'static str) -> Key {
-    Key { path, kind: Kind::Real { min: 0.0, max: 1e15, open: false }, fallback, unit, doc, ..DEFAULT }
+    Key { path, kind: Kind::Real { min: 0.0, max: UNBOUNDED, open: false }, fallback, unit, doc, ..DEFAULT }
 }
 
 const fn flag(path: &'static str, fallback: Fallback, doc: &'static str) -> Key {
@@ -116,6 +117,7 @@ pub const KEYS: &[Key] = &[
             what: "model",
             names: || catalog::models().iter().map(|m| m.name.as_ref()).collect(),
             has: |name| catalog::model(name).is_some(),
+            label_beside: Some("architecture"),
         }),
         fallback: Fallback::Unset("needed unless `[model.architecture]` is given"),
         doc: "A model of the catalogue (`servescout catalog models`), or a label for `[model.architecture]`.",
@@ -277,6 +279,7 @@ pub const KEYS: &[Key] = &[
             what: "GPU",
             names: || catalog::gpus().iter().map(|g| g.name.as_ref()).collect(),
             has: |name| catalog::gpu(name).is_some(),
+            label_beside: None,
         }),
         doc: "A GPU of the catalogue (`servescout catalog gpus`).",
         ..DEFAULT
@@ -284,7 +287,7 @@ pub const KEYS: &[Key] = &[
     int(
         "hardware.max_gpus",
         1,
-        1 << 24,
+        1 << 20,
         REQUIRED,
         "GPUs",
         "Most GPUs that a candidate may use; one that needs more is refused before it is simulated.",

@@ -26,7 +26,7 @@ const DEFAULT: KnobRow = KnobRow {
     doc: "",
 };
 
-/// Largest number of workers, sequences and blocks that a knob takes: far beyond any cluster, and
+/// Largest number of sequences, tokens and blocks that a knob takes: far beyond any worker, and
 /// small enough that products stay within the twin's integers.
 const MANY: i64 = 1 << 24;
 
@@ -61,7 +61,7 @@ pub const KNOBS: &[KnobRow] = &[
     },
     KnobRow {
         name: "aggregated.workers",
-        kind: Kind::Int { min: 1, max: MANY },
+        kind: Kind::Int { min: 1, max: 65_536 },
         log: true,
         unit: "workers",
         block: "split",

@@ -66,6 +66,8 @@ pub enum Kind {
     },
     /// A name out of a catalogue.
     Name(Catalogue),
+    /// Any text that is not empty.
+    Label,
     /// A name that becomes part of file names: see [`super::sections`].
     FileName,
     /// A path, relative to the TOML file (in `--set`: to the current directory).
@@ -83,6 +85,8 @@ pub struct Catalogue {
     pub names: fn() -> Vec<&'static str>,
     /// Whether it has a name, aliases included.
     pub has: fn(&str) -> bool,
+    /// A key beside it that makes any other name legal, as a label.
+    pub label_beside: Option<&'static str>,
 }
 
 /// A key applies only while another key of the same document has one of these values.
