@@ -20,6 +20,7 @@ pub mod archive;
 pub mod catalog;
 pub mod cli;
 pub mod frontier;
+pub mod plot;
 pub mod search;
 pub mod shortlist;
 pub mod space;

@@ -1,12 +1,12 @@
 //! The shortlist as a table for the terminal.
 
-use super::markdown::{column_title, column_value, roles_words, room_words};
+use super::markdown::{column_value, margin_cell, roles_words};
 use super::misses::bound_words;
 use super::shape::shape_words;
-use super::words::percent;
+use super::words::{count, counted, percent};
 use super::{Pick, Shortlist};
 use crate::archive::RunData;
-use crate::twin::metrics::Metric;
+use crate::twin::metrics::{METRICS, Metric};
 
 /// A column of the table: title, cells, and whether they are numbers.
 struct Column {
@@ -19,8 +19,12 @@ struct Column {
 pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
     let counts = &shortlist.counts;
     let mut out = format!(
-        "{} candidates evaluated: {} feasible, {} infeasible, {} refused; {} on the frontier\n",
-        counts.evaluated, counts.feasible, counts.infeasible, counts.refused, counts.frontier
+        "{} evaluated: {} feasible, {} infeasible, {} refused; {} on the frontier\n",
+        counted(counts.evaluated, "candidate"),
+        count(counts.feasible),
+        count(counts.infeasible),
+        count(counts.refused),
+        count(counts.frontier)
     );
     match (shortlist.coverage, shortlist.picks.is_empty()) {
         (Some(share), _) => out.push_str(&format!(
@@ -66,13 +70,10 @@ fn columns(run: &RunData, shortlist: &Shortlist) -> Vec<Column> {
     for objective in &study.objectives {
         let metric = objective.metric;
         let cell = |p: &Pick| column_value(metric, evaluations[p.row].metrics[metric]);
-        columns.push(column(column_title(metric), true, &cell));
+        columns.push(column(METRICS[metric].name.into(), true, &cell));
     }
     for index in 0..picks.first().map_or(0, |pick| pick.margins.len()) {
-        let cell = |p: &Pick| {
-            let margin = &p.margins[index];
-            format!("{} ({})", column_value(margin.metric, margin.value), room_words(margin))
-        };
+        let cell = |p: &Pick| margin_cell(study, &p.margins[index]);
         columns.push(column(bound_words(&picks[0].margins[index]), true, &cell));
     }
     let gpus = Metric::GpusMean as usize;
