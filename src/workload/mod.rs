@@ -1,5 +1,6 @@
 //! Requests to serve, from a trace or a generator: parsed once, shared by every simulation.
 
+pub mod prefix;
 pub mod spec;
 
 pub use spec::{SourceSpec, WorkloadSpec};
@@ -63,6 +64,8 @@ pub struct Workload {
     pub source: String,
     /// SHA-256 of the trace's bytes, or of the generator's settings, lower-case hex.
     pub sha256: String,
+    /// See [`Workload::paths`].
+    pub path_cache: prefix::PathCache,
 }
 
 impl Workload {
