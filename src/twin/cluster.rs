@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::deployment::{Deployment, Pool, Topology};
-use super::engine::vllm::Vllm;
+use super::engine::{Core, Engine, engine};
 use super::outcome::{Outcome, RequestRecord, Status};
 use super::request::{EdgeKind, Requests};
 use super::router::{self, Policy, View};
@@ -43,7 +43,7 @@ impl<T: PartialEq> Ord for At<T> {
 }
 
 struct Cluster<'a> {
-    workers: Vec<Vllm>,
+    workers: Vec<Box<dyn Engine>>,
     policy: Box<dyn Policy>,
     paths: Arc<BlockPaths>,
     requests: Requests<'a>,
@@ -75,7 +75,7 @@ impl<'a> Cluster<'a> {
         let policy = router::policy(&deployment.router, pool.workers as usize, workload.requests.len(), seed);
         let worker = |_| {
             let journaled = policy.reads_caches();
-            Vllm::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass)
+            engine(Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass))
         };
         let mut cluster = Cluster {
             workers: (0..pool.workers).map(worker).collect(),
@@ -143,7 +143,7 @@ impl<'a> Cluster<'a> {
                 self.refresh(worker);
             } else {
                 // A jump ends at its wake; only a pass that starts there lies beyond.
-                let until = if self.workers[worker].now_ms() < now { now } else { now.next_up() };
+                let until = if self.workers[worker].core().now_ms < now { now } else { now.next_up() };
                 self.advance(worker, until);
             }
         }
@@ -169,7 +169,7 @@ impl<'a> Cluster<'a> {
         self.requests.states[request as usize].arrival_ms = now_ms;
         if self.policy.reads_caches() {
             for worker in 0..self.workers.len() {
-                if self.workers[worker].may_change_before(now_ms) {
+                if self.workers[worker].core().may_change_before(now_ms) {
                     self.advance(worker, now_ms);
                 }
             }

@@ -41,6 +41,11 @@ impl DecodeGroup {
         self.seqs
     }
 
+    /// Decode passes done.
+    pub fn passes(&self) -> u64 {
+        self.pass
+    }
+
     /// Sum of sequence lengths, prompt and generated tokens.
     pub fn context(&self) -> u64 {
         self.context
