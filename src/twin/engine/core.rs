@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::decode::DecodeGroup;
+use crate::catalog::Backend;
 use crate::timing::{DecodeRun, PassLoad, Timing};
 use crate::twin::deployment::EngineConfig;
 use crate::twin::kv::pool::KvPool;
@@ -38,7 +39,7 @@ impl Core {
     pub fn new(config: &EngineConfig, timing: &Timing, segments: usize, journaled: bool, pass_by_pass: bool) -> Self {
         Core {
             kv: KvPool::new(config.gpu_blocks, segments, journaled),
-            decode: DecodeGroup::new(config.block_size),
+            decode: DecodeGroup::new(config.block_size, config.backend == Backend::Sglang),
             config: config.clone(),
             timing: timing.clone(),
             pass_by_pass,

@@ -18,6 +18,8 @@ pub struct DecodeGroup {
     seqs: u32,
     /// Sum of sequence lengths: the next pass's `decode_context_tokens`.
     context: u64,
+    /// Blocks are had for a token when it is emitted, not when it is next computed with.
+    eager: bool,
     /// How many sequences open a new block in passes congruent to the index, modulo block size.
     openings: Vec<u32>,
     /// (last pass, admission rank, request); entries of sequences that left are stale.
@@ -25,9 +27,11 @@ pub struct DecodeGroup {
 }
 
 impl DecodeGroup {
-    /// No sequences yet.
-    pub fn new(block_size: u32) -> Self {
+    /// No sequences yet. With `eager`, a token's place in a block is taken when it is emitted
+    /// (SGLang), else by the pass after (vLLM).
+    pub fn new(block_size: u32, eager: bool) -> Self {
         DecodeGroup {
+            eager,
             pass: 0,
             seqs: 0,
             context: 0,
@@ -51,10 +55,16 @@ impl DecodeGroup {
         self.context
     }
 
+    /// Tokens of a sequence of this length that have a place in its blocks.
+    fn stored(&self, length: u32) -> u32 {
+        length - u32::from(!self.eager)
+    }
+
     fn opening(&self, length: u32) -> usize {
-        // Before pass p it has length - 1 + (p - pass - 1) tokens in its blocks; a multiple opens one.
+        // Before pass p it has `stored + (p - pass - 1)` tokens in its blocks; a multiple opens one.
         let size = self.openings.len() as u64;
-        ((self.pass + 2 + size * u64::from(length) - u64::from(length)) % size) as usize
+        let stored = u64::from(self.stored(length));
+        ((self.pass + 1 + size * stored - stored) % size) as usize
     }
 
     /// Adds a sequence that has just emitted a token and has more to emit.
@@ -72,7 +82,7 @@ impl DecodeGroup {
     /// Takes a sequence out and brings its own counters up to date.
     pub fn leave(&mut self, state: &mut RequestState) {
         state.generated = self.generated(state);
-        state.computed = state.known() - 1;
+        state.computed = self.stored(state.known());
         state.decoding = false;
         self.seqs -= 1;
         self.context -= u64::from(state.known());
@@ -87,7 +97,7 @@ impl DecodeGroup {
 
     /// Whether a decoding sequence opens a block in the next pass.
     pub fn opens_next(&self, state: &RequestState) -> bool {
-        (state.input_tokens + self.generated(state) - 1).is_multiple_of(self.openings.len() as u32)
+        self.stored(state.input_tokens + self.generated(state)).is_multiple_of(self.openings.len() as u32)
     }
 
     /// Passes until the next sequence emits its last token. At least one sequence must be present.

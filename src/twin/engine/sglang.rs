@@ -128,6 +128,7 @@ impl Sglang {
             let whole = extend.div_ceil(page) * page;
             let chunk = if whole <= chunk_room { extend } else { chunk_room / page * page };
             if chunk == 0 && extend > 0 {
+                self.core.kv.touch(paths, request, hit);
                 break;
             }
             let pages = chunk.div_ceil(page) * page;
@@ -135,11 +136,13 @@ impl Sglang {
             let output = (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS);
             let charge = f64::from(pages) + if is_last { f64::from(output) } else { 0.0 };
             if pages > input_room {
+                self.core.kv.touch(paths, request, hit);
                 break;
             }
             let pinned = f64::from(self.core.kv.cost_of_pinning(paths, request, hit)) * f64::from(page);
             if charge >= self.available_tokens() - pinned - self.reserved(0) - promised {
                 self.blocked_on = self.batch.is_empty().then_some(charge + pinned);
+                self.core.kv.touch(paths, request, hit);
                 break;
             }
             self.core.waiting.pop_front();
@@ -151,8 +154,11 @@ impl Sglang {
                 self.core.running.push(request);
             }
             self.chunked = None;
-            self.core.kv.allocate(chunk.div_ceil(page));
-            promised += charge - f64::from(pages);
+            // The token emitted after prefill has a place too, a page of its own when the prompt fills
+            // its last one; the charge, above what is available, covers it.
+            let first_token_page = u32::from(is_last && output > 1 && known.is_multiple_of(page));
+            self.core.kv.allocate(chunk.div_ceil(page) + first_token_page);
+            promised += charge - f64::from(pages) - f64::from(first_token_page * page);
             input_room -= pages;
             chunk_room -= pages;
             Core::load_chunk(load, cached, chunk);
@@ -202,7 +208,8 @@ impl Sglang {
             let hit = self.match_prefix(request, &requests.states[request as usize], paths);
             let mut waits = false;
             if hit * self.page() <= SIBLING_TOKENS {
-                let first = paths.prompt_path(request).first().copied().filter(|_| paths.prompt_blocks(request) >= beginning);
+                let first =
+                    paths.prompt_path(request).first().copied().filter(|_| paths.prompt_blocks(request) >= beginning);
                 if first.is_some() {
                     waits = seen.contains(&first);
                     seen.push(first);
@@ -335,7 +342,9 @@ impl Sglang {
                 let state = &requests.states[*r as usize];
                 if state.decoding { self.core.decode.generated(state) } else { u32::MAX }
             };
-            let Some(victim) = (0..self.core.running.len()).min_by_key(|&i| output(&self.core.running[i])) else { break };
+            let Some(victim) = (0..self.core.running.len()).min_by_key(|&i| output(&self.core.running[i])) else {
+                break;
+            };
             self.retract(victim, paths, requests);
             retracted = true;
         }
@@ -365,7 +374,8 @@ impl Sglang {
         let state = &requests.states[request as usize];
         let left = state.output_tokens - self.core.decode.generated(state);
         self.left_decoding(left);
-        let fresh = self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && left + 1 == state.output_tokens);
+        let fresh =
+            self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && left + 1 == state.output_tokens);
         let group = fresh.or(if self.emitted.is_empty() { None } else { Some(0) });
         match group {
             Some(group) => {
@@ -424,7 +434,8 @@ impl Engine for Sglang {
     }
 
     fn arrivals_matter(&self) -> bool {
-        !self.core.is_full() && (self.core.waiting.is_empty() || self.core.config.waiting_order == WaitingOrder::LongestPrefix)
+        !self.core.is_full()
+            && (self.core.waiting.is_empty() || self.core.config.waiting_order == WaitingOrder::LongestPrefix)
     }
 
     fn steady_passes(&mut self, passes: u64, requests: &Requests) -> u64 {

@@ -205,6 +205,12 @@ impl KvPool {
         hit.blocks - hit.active
     }
 
+    /// Makes the first `blocks` resident blocks of a request the most recently used.
+    pub fn touch(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
+        self.pin(paths, request, blocks);
+        self.release(paths, request, blocks);
+    }
+
     /// Makes a request's blocks `from..to`, allocated before, findable by others; where another
     /// request was first, its copy is held instead and the own one freed.
     pub fn adopt(&mut self, paths: &BlockPaths, request: u32, from: u32, to: u32) {
