@@ -17,6 +17,7 @@
 //! * [`cli`]: one file per subcommand.
 
 pub mod catalog;
+pub mod cli;
 pub mod frontier;
 pub mod search;
 pub mod space;

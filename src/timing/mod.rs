@@ -3,47 +3,110 @@
 //! Engines decide what is in a pass ([`PassLoad`]); a [`Timing`] says how long it takes. A run of
 //! decode-only passes with constant membership has a closed form ([`DecodeRun`]), which lets the
 //! engines advance thousands of passes in one step.
+//!
+//! A [`TimingSpec`] is what the user asks for, a [`WorkerShape`] what it is asked of;
+//! [`TimingSpec::build`] makes the timing. [`memory::kv_capacity`] says how many KV tokens fit.
 
-/// What one forward pass of one worker holds. Sums run over the sequences in the pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PassLoad {
-    /// Sequences with prompt tokens in this pass.
-    pub prefill_seqs: u32,
-    /// New prompt tokens computed in this pass.
-    pub new_tokens: u64,
-    /// Prompt tokens already in the KV cache for those sequences (cache hits and earlier chunks).
-    pub prefix_tokens: u64,
-    /// Sum of squares of (prefix + new) over prefill sequences: causal-attention work.
-    pub context_sq: f64,
-    /// Sum of squares of prefix over prefill sequences.
-    pub prefix_sq: f64,
-    /// Sequences that decode one token.
-    pub decode_seqs: u32,
-    /// Sum over decoding sequences of their length (prompt and generated tokens so far).
-    pub decode_context_tokens: u64,
-    /// Sequences whose logits are sampled in this pass (decoding ones and finished prefills).
-    pub sampled_seqs: u32,
-    /// Size of the worker's KV pool in tokens.
-    pub kv_pool_tokens: u64,
-}
+mod load;
+pub mod memory;
+mod polynomial;
+pub mod roofline;
+mod shape;
+mod spec;
+pub mod surface;
 
-/// Durations of the next decode-only passes at constant membership:
-/// pass `k` (from 0) takes `base + slope k + curve k^2` ms, valid for `k < passes`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DecodeRun {
-    /// Duration of the first pass, ms.
-    pub base_ms: f64,
-    /// Linear growth per pass, ms.
-    pub slope_ms: f64,
-    /// Quadratic growth per pass squared, ms.
-    pub curve_ms: f64,
-    /// How many passes this piece covers; at least 1.
-    pub passes: u64,
-}
+use std::sync::Arc;
+
+pub use load::{DecodeRun, PassLoad};
+pub use roofline::Roofline;
+pub use shape::WorkerShape;
+pub use spec::TimingSpec;
+pub use surface::{Surface, SurfaceOptions};
 
 /// A pass-time model for one worker shape. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Timing {
-    /// Placeholder until the kinds land.
+    /// The peer's default polynomials, which know neither model nor GPU. With `floor_means` the
+    /// prefill term is given integer-floored means, as the peer does, instead of the new tokens.
+    Polynomial { floor_means: bool },
+    /// Every pass that prefills takes `prefill_ms`, every pass that decodes `decode_ms`, both the
+    /// sum.
     Fixed { prefill_ms: f64, decode_ms: f64 },
+    /// From architecture and data sheet.
+    Roofline(Arc<Roofline>),
+    /// From measured tables.
+    Surface(Arc<Surface>),
 }
+
+/// What a timing rests on, for manifests and reports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Provenance {
+    /// Kind of timing, as in TOML.
+    pub kind: &'static str,
+    /// In a few words, such as `estimated, +-25%`.
+    pub label: String,
+    /// Where the figures come from.
+    pub source: String,
+    /// Where nothing was measured: the estimate's typical error, percent.
+    pub estimated: Option<f64>,
+}
+
+impl Timing {
+    /// Duration of a pass, ms: a prefill part when there are new tokens, a decode part when
+    /// sequences decode.
+    #[inline]
+    pub fn pass_ms(&self, load: &PassLoad) -> f64 {
+        match self {
+            Timing::Polynomial { floor_means } => polynomial::pass_ms(load, *floor_means),
+            Timing::Fixed { prefill_ms, decode_ms } => {
+                let prefill = if load.new_tokens > 0 { *prefill_ms } else { 0.0 };
+                let decode = if load.decode_seqs > 0 { *decode_ms } else { 0.0 };
+                prefill + decode
+            }
+            Timing::Roofline(roofline) => roofline.pass_ms(load),
+            Timing::Surface(surface) => surface.pass_ms(load),
+        }
+    }
+
+    /// Durations of the decode-only passes that follow when `seqs` sequences, whose lengths sum to
+    /// `context_tokens` before the first of them, each gain a token per pass. For every
+    /// `k < passes` the piece equals [`pass_ms`](Timing::pass_ms) of
+    /// `PassLoad::decode(seqs, context_tokens + k * seqs, kv_pool_tokens)` to 1e-12 relative.
+    #[inline]
+    pub fn decode_run(&self, seqs: u32, context_tokens: u64, kv_pool_tokens: u64) -> DecodeRun {
+        match self {
+            Timing::Polynomial { .. } => polynomial::decode_run(seqs, context_tokens, kv_pool_tokens),
+            Timing::Fixed { decode_ms, .. } => DecodeRun::constant(if seqs > 0 { *decode_ms } else { 0.0 }),
+            Timing::Roofline(roofline) => roofline.decode_run(seqs, context_tokens),
+            Timing::Surface(surface) => surface.decode_run(seqs, context_tokens),
+        }
+    }
+
+    /// What the durations rest on.
+    pub fn provenance(&self) -> Provenance {
+        match self {
+            Timing::Polynomial { .. } => Provenance {
+                kind: "polynomial",
+                label: "synthetic, independent of model and GPU".into(),
+                source: "default polynomial of NVIDIA Dynamo's mocker".into(),
+                estimated: None,
+            },
+            Timing::Fixed { .. } => Provenance {
+                kind: "fixed",
+                label: "synthetic, the same for every pass".into(),
+                source: "the user's durations".into(),
+                estimated: None,
+            },
+            Timing::Roofline(_) => Provenance {
+                kind: "roofline",
+                label: format!("estimated, +-{ROOFLINE_ERROR_PERCENT}%"),
+                source: "model architecture and GPU data sheet with typical kernel efficiencies".into(),
+                estimated: Some(ROOFLINE_ERROR_PERCENT),
+            },
+            Timing::Surface(surface) => surface.provenance(),
+        }
+    }
+}
+
+/// Typical error of the roofline on models and GPUs that were not measured, percent.
+const ROOFLINE_ERROR_PERCENT: f64 = 25.0;

@@ -1,0 +1,82 @@
+//! Reading the shared reference data, which is not part of the repository.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::PathBuf;
+
+use servescout::catalog::{Backend, Dtype};
+
+/// A CSV file in memory.
+pub struct Csv {
+    columns: HashMap<String, usize>,
+    text: String,
+}
+
+/// One line of a CSV file.
+pub struct Row<'a> {
+    columns: &'a HashMap<String, usize>,
+    fields: Vec<&'a str>,
+}
+
+/// The file's path, or `None`, loudly, where the reference data is absent.
+pub fn path(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/reference").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is absent, so nothing was compared with it", path.display());
+    None
+}
+
+/// The bytes of a gzip file of the reference data.
+pub fn read_gz(name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path(name)?).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    Some(bytes)
+}
+
+/// A gzipped CSV without quoted commas before the columns that tests read.
+pub fn read_csv(name: &str) -> Option<Csv> {
+    let text = String::from_utf8(read_gz(name)?).unwrap();
+    let header = text.lines().next().unwrap();
+    let columns = header.split(',').enumerate().map(|(i, c)| (c.to_string(), i)).collect();
+    Some(Csv { columns, text })
+}
+
+impl Csv {
+    pub fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        self.text.lines().skip(1).map(|line| Row { columns: &self.columns, fields: line.split(',').collect() })
+    }
+}
+
+impl<'a> Row<'a> {
+    pub fn text(&self, column: &str) -> &'a str {
+        self.fields[self.columns[column]]
+    }
+
+    pub fn real(&self, column: &str) -> f64 {
+        self.text(column).parse().unwrap_or_else(|_| panic!("{column}: {}", self.text(column)))
+    }
+
+    pub fn int<T: std::str::FromStr>(&self, column: &str) -> T {
+        self.text(column).parse().unwrap_or_else(|_| panic!("{column}: {}", self.text(column)))
+    }
+}
+
+pub fn backend(name: &str) -> Backend {
+    Backend::parse(name).unwrap()
+}
+
+/// Weight and cache formats of the reference's quantisation names.
+pub fn formats(quant: &str) -> (Dtype, Dtype) {
+    match quant {
+        "bf16" => (Dtype::Bf16, Dtype::Bf16),
+        "fp8" | "fp8_block" | "fp8_static" => (Dtype::Fp8, Dtype::Fp8),
+        "fp8_block_kvbf16" | "fp8_kvbf16" | "fp8mix_kvbf16" => (Dtype::Fp8, Dtype::Bf16),
+        "nvfp4" => (Dtype::Nvfp4, Dtype::Fp8),
+        other => panic!("quantisation {other}"),
+    }
+}
