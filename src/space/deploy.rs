@@ -1,6 +1,6 @@
 //! From a candidate to the deployment that is simulated, or to the reason why it is not.
 //!
-//! A knob enters here in one line: [`Picks`] gives its value in the candidate, or its default where
+//! A knob enters here in one line: `Picks` gives its value in the candidate, or its default where
 //! the candidate does not have it.
 
 use std::fmt;
@@ -69,24 +69,11 @@ pub struct Deployer<'a> {
 impl<'a> Deployer<'a> {
     /// Builds the timing of every worker shape in the study's space.
     pub fn new(study: &'a Study, workload: &Workload) -> Self {
-        let levels = |name: &str| study.space.find(name).map_or(&[][..], |k| &study.space.knobs[k].domain.values);
-        let mut shapes: Vec<(WorkerShape, Result<Timing, String>)> = Vec::new();
-        for value in levels("engine.backend") {
-            for tp in study.space.knobs.iter().filter(|k| k.name.ends_with(".tp")).flat_map(|k| &k.domain.values) {
-                let shape = WorkerShape {
-                    model: study.model.clone(),
-                    gpu: study.gpu.clone(),
-                    backend: backend(&value.to_string()),
-                    dtype: study.dtype,
-                    kv_dtype: study.kv_dtype,
-                    tp: as_u32(tp),
-                };
-                if !shapes.iter().any(|(s, _)| *s == shape) {
-                    let timing = study.timing.build(&shape);
-                    shapes.push((shape, timing));
-                }
-            }
-        }
+        let build = |shape: WorkerShape| {
+            let timing = study.timing.build(&shape);
+            (shape, timing)
+        };
+        let shapes = study.worker_shapes().into_iter().map(build).collect();
         Deployer { study, shapes, demand: Demand::of(workload) }
     }
 
@@ -286,14 +273,14 @@ impl Picks<'_> {
 }
 
 /// An integer that the schema bounds to 32 bits.
-fn as_u32(value: &Value) -> u32 {
+pub(super) fn as_u32(value: &Value) -> u32 {
     match value {
         Value::Int(v) => u32::try_from(*v).expect("the schema bounds it"),
         other => panic!("{other} is no integer"),
     }
 }
 
-fn backend(name: &str) -> Backend {
+pub(super) fn backend(name: &str) -> Backend {
     Backend::parse(name).unwrap_or_else(|| panic!("the schema has a backend {name} that the catalogue has not"))
 }
 
