@@ -182,7 +182,7 @@ pub struct KnobSummary<'a> {
 
 /// `file` as seen from `directory`, with `/` between its parts; absolute where they have nothing
 /// but the root in common.
-pub fn relative_path(file: &Path, directory: &Path) -> String {
+pub(crate) fn relative_path(file: &Path, directory: &Path) -> String {
     let absolute = |p: &Path| p.canonicalize().or_else(|_| std::path::absolute(p)).unwrap_or_else(|_| p.to_path_buf());
     let (file, directory) = (absolute(file), absolute(directory));
     let common = file.components().zip(directory.components()).take_while(|(a, b)| a == b).count();
