@@ -219,7 +219,7 @@ pub trait Engine: std::fmt::Debug {
         if core.is_idle() {
             return next.max(core.now_ms);
         }
-        if !self.is_steady() || (next <= core.now_ms && self.arrivals_matter()) {
+        if core.pass_by_pass || !self.is_steady() || (next <= core.now_ms && self.arrivals_matter()) {
             return core.now_ms;
         }
         let run = core.decode_run();
@@ -272,6 +272,11 @@ pub trait Engine: std::fmt::Debug {
         if passes == 0 {
             return false;
         }
+        // What the last pass evicts is hidden from routers until its end, what others evict is not.
+        let evicts = core.decode.blocks_needed(passes) > u64::from(core.kv.free_blocks());
+        if passes > 1 && evicts && core.kv.is_journaled() && core.now_ms + run.total(passes) > limit {
+            passes -= 1;
+        }
         core.kv.publish();
         let held = core.kv.active();
         let blocks = core.decode.blocks_needed(passes) as u32;
@@ -280,8 +285,9 @@ pub trait Engine: std::fmt::Debug {
         core.now_ms += total_ms;
         core.decode.advance(passes);
         let tally = &mut requests.tally;
+        // A sequence opens a block now and then: taken as linear growth.
         tally.itl.add_run(0, passes, |k| run.pass(k), total_ms, u64::from(core.decode.seqs()));
-        tally.pass_run(passes, total_ms, 0.5 * f64::from(held + core.kv.active()));
+        tally.pass_run(passes, run.weighted_total(passes, f64::from(held), f64::from(core.kv.active())));
         self.after_steady(passes, blocks, requests);
         self.end_finished(paths, requests);
         true

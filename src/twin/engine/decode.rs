@@ -182,6 +182,17 @@ impl DecodeRun {
         k * (self.base_ms + 0.5 * (k - 1.0) * (self.slope_ms + self.curve_ms * (2.0 * k - 1.0) / 3.0))
     }
 
+    /// Total over the first `passes` passes of duration x a weight that grows linearly from `from`
+    /// before the first pass to `to` in the last, weight ms.
+    pub fn weighted_total(&self, passes: u64, from: f64, to: f64) -> f64 {
+        let n = passes as f64;
+        let sum = n * (n - 1.0) / 2.0;
+        let squares = sum * (2.0 * n - 1.0) / 3.0;
+        let by_index = self.base_ms * sum + self.slope_ms * squares + self.curve_ms * sum * sum;
+        let total = self.total(passes);
+        from * total + (to - from) / n * (total + by_index)
+    }
+
     /// The fewest passes, at most `most`, that last at least `ms`; at least 1.
     #[inline]
     pub fn passes_lasting(&self, ms: f64, most: u64) -> u64 {
@@ -217,6 +228,8 @@ mod tests {
             assert_eq!(run.passes_lasting(sum + 1e-6, 100), k + 1);
             sum += run.pass(k);
         }
+        let weighted: f64 = (0..100).map(|k| run.pass(k) * (7.0 + 0.25 * (k + 1) as f64)).sum();
+        assert!((run.weighted_total(100, 7.0, 32.0) - weighted).abs() < 1e-8);
         assert_eq!(run.passes_lasting(1e9, 100), 100);
     }
 }

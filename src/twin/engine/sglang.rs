@@ -47,6 +47,8 @@ pub struct Sglang {
     batch: Vec<(u32, u32, u32)>,
     /// Memory the waiting head would be charged, when it does not fit, in tokens.
     blocked_on: Option<f64>,
+    /// Cached blocks without a holder that it would reuse.
+    head_reuses: u32,
     /// Sequences that emitted since the last decode pass, and when.
     emitted: Vec<(u32, f64)>,
     /// Sum over decoding sequences of output left, of those that have at most the clip left.
@@ -68,6 +70,7 @@ impl Sglang {
             chunked: None,
             batch: Vec::new(),
             blocked_on: None,
+            head_reuses: 0,
             emitted: Vec::new(),
             left: 0,
             clipped: 0,
@@ -139,8 +142,10 @@ impl Sglang {
                 self.core.kv.touch(paths, request, hit);
                 break;
             }
-            let pinned = f64::from(self.core.kv.cost_of_pinning(paths, request, hit)) * f64::from(page);
+            let reuses = self.core.kv.cost_of_pinning(paths, request, hit);
+            let pinned = f64::from(reuses) * f64::from(page);
             if charge >= self.available_tokens() - pinned - self.reserved(0) - promised {
+                self.head_reuses = reuses;
                 self.blocked_on = self.batch.is_empty().then_some(charge + pinned);
                 self.core.kv.touch(paths, request, hit);
                 break;
@@ -196,6 +201,7 @@ impl Sglang {
     /// requests with the same uncached beginning, one leads and its siblings wait for its pages.
     fn order_waiting(&mut self, paths: &BlockPaths, requests: &Requests) {
         if self.core.config.waiting_order != WaitingOrder::LongestPrefix
+            || (self.core.is_full() && self.chunked.is_none())
             || !self.core.config.prefix_caching
             || self.core.waiting.len() > MOST_SORTED
         {
@@ -229,7 +235,7 @@ impl Sglang {
             self.emitted.push((self.core.decode.seqs(), self.core.now_ms));
         }
         self.core.now_ms += pass_ms;
-        requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
+        requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
         requests.tally.prefill_tokens += load.new_tokens;
         for index in 0..self.batch.len() {
             self.insert(self.batch[index].0, paths, requests);
@@ -307,20 +313,34 @@ impl Sglang {
         }
     }
 
+    /// Blocks that decoding may take without changing what the waiting head would reuse. Every pass
+    /// looks at the queue again, which keeps the head's cached blocks from eviction; where hits
+    /// order the queue, any eviction may change the head.
+    fn undisturbed_blocks(&self) -> u32 {
+        match self.core.config.waiting_order {
+            WaitingOrder::Fifo => self.core.kv.available().saturating_sub(self.head_reuses),
+            WaitingOrder::LongestPrefix => self.core.kv.free_blocks(),
+        }
+    }
+
     fn decode_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
         self.make_room(paths, requests);
         let seqs = self.core.decode.seqs();
         if seqs == 0 {
             return;
         }
-        self.core.kv.allocate(self.core.decode.blocks_needed(1) as u32);
+        let blocks = self.core.decode.blocks_needed(1) as u32;
+        if blocks > self.undisturbed_blocks() {
+            self.blocked_on = None;
+        }
+        self.core.kv.allocate(blocks);
         load.decode_seqs = seqs;
         load.decode_context_tokens = self.core.decode.context();
         load.sampled_seqs = seqs;
         let pass_ms = self.core.timing.pass_ms(load);
         let start_ms = self.core.now_ms;
         self.core.now_ms += pass_ms;
-        requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
+        requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
         let mut contiguous = seqs;
         for (count, at_ms) in self.emitted.drain(..) {
             requests.tally.itl.add(self.core.now_ms - at_ms, u64::from(count));
@@ -441,6 +461,7 @@ impl Engine for Sglang {
     fn steady_passes(&mut self, passes: u64, requests: &Requests) -> u64 {
         let passes = passes.min(self.passes_to_unclip(&requests.states));
         let Some(charge) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
+        let passes = self.core.decode.passes_within(u64::from(self.undisturbed_blocks()), passes);
         // The reservation shrinks while pages fill up: the head may fit before anything ends.
         let page = f64::from(self.page());
         let available = self.available_tokens();
@@ -450,6 +471,8 @@ impl Engine for Sglang {
 
     fn after_steady(&mut self, passes: u64, _blocks: u32, requests: &Requests) {
         self.after_decode(passes, &requests.states);
+        let room = self.available_tokens() - self.reserved(0);
+        self.blocked_on = self.blocked_on.filter(|&charge| charge >= room);
     }
 
     fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests) {

@@ -265,7 +265,7 @@ impl Engine for Vllm {
         if load.decode_seqs + load.prefill_seqs > 0 {
             let pass_ms = self.core.timing.pass_ms(&load);
             self.core.now_ms += pass_ms;
-            requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
+            requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
             requests.tally.prefill_tokens += load.new_tokens;
             if load.decode_seqs > 0 {
                 self.core.decode.advance(1);

@@ -88,6 +88,11 @@ impl KvPool {
         self.total - self.free - self.inactive
     }
 
+    /// Blocks that hold nothing.
+    pub fn free_blocks(&self) -> u32 {
+        self.free
+    }
+
     /// Blocks that can be had: free ones, and cached ones without a holder.
     pub fn available(&self) -> u32 {
         self.free + self.inactive
@@ -138,6 +143,11 @@ impl KvPool {
             }
         }
         blocks
+    }
+
+    /// Whether it keeps what [`Self::visible`] needs.
+    pub fn is_journaled(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// Forgets the journal: what it hid is visible from now on.
