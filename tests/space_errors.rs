@@ -170,6 +170,22 @@ fn a_trace_given_as_the_space_is_refused_without_reading_it_all() {
 }
 
 #[test]
+fn a_file_of_another_kind_is_refused_quickly() {
+    let start = std::time::Instant::now();
+    for text in
+        ["{\"timestamp\": 0}\n".repeat(60_000), "zz = 1\n".repeat(100_000), format!("a = {}", "[".repeat(900_000))]
+    {
+        let errors = space::parse(&text, None, &[]).unwrap_err();
+        assert!(errors.0.len() <= 100);
+        assert!(errors.to_string().len() < 50_000, "long lines are clipped");
+    }
+    let keys: String = (0..60_000).map(|i| format!("knob{i} = 1\n")).collect();
+    let errors = space::parse(&keys, None, &[]).unwrap_err();
+    assert!(errors.to_string().ends_with("100 errors or more in the search space, the first 25 shown"));
+    assert!(start.elapsed().as_secs() < 60, "took {:?}", start.elapsed());
+}
+
+#[test]
 fn errors_in_overrides_point_at_the_override() {
     for (set, column, field, remedy) in [
         ("engine.max_num_seqs=[64,", 25, "", "write --set 'engine.max_num_seqs=[64, 128]' or --set search.budget=100"),

@@ -70,7 +70,7 @@ fn the_designs_sample_is_read_whole() {
     assert_eq!((study.name.as_str(), study.seed), ("qwen3-32b-h200", 7));
     assert_eq!((study.model.name.as_ref(), study.dtype, study.kv_dtype), ("Qwen/Qwen3-32B", Dtype::Fp8, Dtype::Bf16));
     assert_eq!((study.gpu.name.as_ref(), study.max_gpus, study.usd_per_gpu_hour), ("h200_sxm", 32, 4.10));
-    assert_eq!(study.timing, TimingSpec::Roofline);
+    assert_eq!(study.timing, TimingSpec::default(), "measured tables");
     let trace = root().join("tests/fixtures/spaces/base.toml");
     assert_eq!(study.workload.source, SourceSpec::Trace { path: trace, block_tokens: 512 });
     assert_eq!(study.workload.window, Some(Window { start_s: 0.0, end_s: 600.0 }));
@@ -202,6 +202,17 @@ fn a_candidate_replays_as_it_is() {
 }
 
 #[test]
+fn a_candidate_carries_its_generator() {
+    let study = space::load(&root().join("search-spaces/quickstart.toml"), &["sla={ttft_ms=500}".to_owned()]).unwrap();
+    let candidate = study.space.canonical(&vec![2; study.space.knobs.len()]);
+    let text = study.candidate_toml(&candidate, root());
+    let replay = space::parse_replay(&text, None, &[]).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    assert_eq!((&replay.workload, replay.sla), (&study.workload, study.sla));
+    assert_eq!((replay.seed, &replay.name, &replay.timing), (study.seed, &study.name, &study.timing));
+    assert_eq!(replay.space.id(&replay.space.enumerate().next().unwrap()), study.space.id(&candidate));
+}
+
+#[test]
 fn a_replay_needs_neither_objectives_nor_search() {
     let text = "
         model.name = 'Qwen/Qwen3-32B'
@@ -285,6 +296,17 @@ fn a_model_can_be_described() {
     let refused = text.replace("kv_heads = 4", "kv_heads = 5");
     let errors = space::parse_replay(&refused, Some(&root().join("x.toml")), &[]).unwrap_err().0;
     assert!(errors[0].what.contains("multiple of kv_heads (5)"), "{}", errors[0]);
+}
+
+#[test]
+fn surfaces_take_their_settings() {
+    let study = sample(&["timing={ aic_parity = true, host_ms = 0.5, quant = 'fp8_static' }"]);
+    let TimingSpec::Surface(options) = &study.timing else { panic!("{:?}", study.timing) };
+    assert_eq!((options.aic_parity, options.host_ms, options.quant.as_deref()), (true, Some(0.5), Some("fp8_static")));
+    let set = "timing.quant=int3".to_owned();
+    let errors = space::parse(SAMPLE, Some(&root().join("sample.toml")), &[set]).unwrap_err().0;
+    assert_eq!((errors[0].file.as_str(), errors[0].path.as_str()), ("--set", "timing.quant"));
+    assert!(errors[0].what.contains("measured: "), "it lists what was measured: {}", errors[0].what);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From a candidate to the deployment that is simulated, or to the reason why it is not.
 //!
-//! A knob enters here in one line: [`Picks`] gives its value in the candidate, or its default where
+//! A knob enters here in one line: `Picks` gives its value in the candidate, or its default where
 //! the candidate does not have it.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::catalog::Backend;
 use crate::timing::memory::kv_capacity;
 use crate::timing::{Timing, TimingSpec, WorkerShape};
 use crate::twin::Deployment;
-use crate::twin::deployment::{EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology};
+use crate::twin::deployment::{EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology, WaitingOrder};
 use crate::workload::Workload;
 
 /// Why a candidate is not simulated.
@@ -69,24 +69,11 @@ pub struct Deployer<'a> {
 impl<'a> Deployer<'a> {
     /// Builds the timing of every worker shape in the study's space.
     pub fn new(study: &'a Study, workload: &Workload) -> Self {
-        let levels = |name: &str| study.space.find(name).map_or(&[][..], |k| &study.space.knobs[k].domain.values);
-        let mut shapes: Vec<(WorkerShape, Result<Timing, String>)> = Vec::new();
-        for value in levels("engine.backend") {
-            for tp in study.space.knobs.iter().filter(|k| k.name.ends_with(".tp")).flat_map(|k| &k.domain.values) {
-                let shape = WorkerShape {
-                    model: study.model.clone(),
-                    gpu: study.gpu.clone(),
-                    backend: backend(&value.to_string()),
-                    dtype: study.dtype,
-                    kv_dtype: study.kv_dtype,
-                    tp: as_u32(tp),
-                };
-                if !shapes.iter().any(|(s, _)| *s == shape) {
-                    let timing = study.timing.build(&shape);
-                    shapes.push((shape, timing));
-                }
-            }
-        }
+        let build = |shape: WorkerShape| {
+            let timing = study.timing.build(&shape);
+            (shape, timing)
+        };
+        let shapes = study.worker_shapes().into_iter().map(build).collect();
         Deployer { study, shapes, demand: Demand::of(workload) }
     }
 
@@ -140,7 +127,10 @@ impl<'a> Deployer<'a> {
             chunked_prefill: pick.flag("engine.chunked_prefill"),
             preemption: preemption(&pick.text("engine.preemption")),
             max_model_len: pick.optional_u32("engine.max_model_len"),
-            ..EngineConfig::default()
+            waiting_order: waiting_order(&pick.text("engine.waiting_order")),
+            max_prefill_tokens: pick.u32("engine.max_prefill_tokens"),
+            schedule_conservativeness: pick.real("engine.schedule_conservativeness"),
+            gpu_blocks: 0,
         };
         self.check_limits(&engine)?;
         engine.gpu_blocks = self.gpu_blocks(pick.optional_u32("engine.gpu_blocks"), &engine, shape)?;
@@ -149,6 +139,10 @@ impl<'a> Deployer<'a> {
 
     fn check_limits(&self, engine: &EngineConfig) -> Result<(), Refusal> {
         let EngineConfig { max_num_batched_tokens: tokens, max_num_seqs: seqs, .. } = *engine;
+        // SGLang's passes either prefill or decode, and what it cannot prefill it rejects.
+        if engine.backend == Backend::Sglang {
+            return Ok(());
+        }
         if tokens < seqs {
             let reason =
                 format!("max_num_batched_tokens = {tokens} is below max_num_seqs = {seqs}: the engine would not start");
@@ -286,14 +280,14 @@ impl Picks<'_> {
 }
 
 /// An integer that the schema bounds to 32 bits.
-fn as_u32(value: &Value) -> u32 {
+pub(super) fn as_u32(value: &Value) -> u32 {
     match value {
         Value::Int(v) => u32::try_from(*v).expect("the schema bounds it"),
         other => panic!("{other} is no integer"),
     }
 }
 
-fn backend(name: &str) -> Backend {
+pub(super) fn backend(name: &str) -> Backend {
     Backend::parse(name).unwrap_or_else(|| panic!("the schema has a backend {name} that the catalogue has not"))
 }
 
@@ -316,6 +310,14 @@ fn preemption(name: &str) -> Preemption {
     }
 }
 
+fn waiting_order(name: &str) -> WaitingOrder {
+    match name {
+        "fifo" => WaitingOrder::Fifo,
+        "longest_prefix" => WaitingOrder::LongestPrefix,
+        other => panic!("the schema has a waiting order {other} that the twin has not"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,6 +335,9 @@ mod tests {
             ),
             ("router.policy", |n| {
                 router_policy(n);
+            }),
+            ("engine.waiting_order", |n| {
+                waiting_order(n);
             }),
             ("engine.preemption", |n| {
                 preemption(n);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::schema::{self, Fallback, KNOBS, Key, Kind, KnobRow, SECTIONS};
-use super::{Value, sections};
+use super::{Value, goals};
 use crate::twin::metrics::METRICS;
 
 /// A JSON Schema (draft 2020-12) of the search-space TOML.
@@ -140,7 +140,7 @@ fn scalar(kind: Kind) -> Json {
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
         Kind::Metrics => {
             let names: Vec<&str> = METRICS.iter().map(|m| m.name).collect();
-            let most = sections::MAX_OBJECTIVES;
+            let most = goals::MAX_OBJECTIVES;
             json!({ "type": "array", "uniqueItems": true, "maxItems": most, "items": { "type": "string", "enum": names } })
         }
     }

@@ -47,7 +47,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// `"did you mean `x`?"`, or the legal names in a row when none is near.
-pub(crate) fn did_you_mean<'a>(given: &str, legal: &[&'a str]) -> String {
+pub(crate) fn did_you_mean(given: &str, legal: &[&str]) -> String {
     match nearest(given, legal.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => one_of(legal),

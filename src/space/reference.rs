@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::domains::{LEVELS_PER_OCTAVE, MAX_LEVELS, REAL_LEVELS};
+use super::domains::MAX_LEVELS;
+use super::ranges::{LEVELS_PER_OCTAVE, REAL_LEVELS};
 use super::schema::{self, Active, Fallback, KNOBS, Kind, LATER_GROUPS, LATER_KNOBS, SECTIONS};
 use super::{Value, scalar};
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use toml::de::{DeTable, DeValue};
 
+use super::error::MOST_ERRORS;
 use super::source::{Finding, Source, Sources, Span};
 use super::{Value, schema};
 
@@ -90,7 +91,7 @@ pub(crate) fn parse_file(sources: &mut Sources) -> Vec<Entry> {
     let text = sources.all[0].text.clone();
     let (table, errors) = DeTable::parse_recoverable(&text);
     let mut last_line = 0;
-    for error in &errors {
+    for error in errors.iter().take(MOST_ERRORS) {
         let range = error.span().unwrap_or(text.len()..text.len());
         let (line, _) = sources.all[0].line_column(range.start);
         // One slip often confuses the parser for the rest of its line.

@@ -8,6 +8,7 @@ mod intern;
 mod lines;
 mod load;
 mod mooncake;
+pub mod prefix;
 mod slice;
 pub mod spec;
 mod stats;
@@ -81,6 +82,8 @@ pub struct Workload {
     pub source: String,
     /// SHA-256 of the trace's bytes, or of the generator's settings, lower-case hex.
     pub sha256: String,
+    /// See [`Workload::paths`].
+    pub path_cache: prefix::PathCache,
 }
 
 impl Workload {
