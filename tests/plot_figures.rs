@@ -62,7 +62,8 @@ fn the_frontier_figure_says_what_it_shows() {
     assert!(has(&format!("frontier ({})", list.counts.frontier)));
     assert!(has(&format!("infeasible ({})", list.counts.infeasible)));
     for pick in &list.picks {
-        let labelled = texts.iter().filter(|t| t.split(' ').next() == Some(&pick.rank.to_string()) && !t.contains('=')).count();
+        let labelled =
+            texts.iter().filter(|t| t.split(' ').next() == Some(&pick.rank.to_string()) && !t.contains('=')).count();
         assert!(labelled >= 1, "pick {} has no label in {texts:?}", pick.rank);
     }
     assert!(has("1 knee") && has("2 lowest cost") && has("3 lowest TTFT p90"), "{texts:?}");
