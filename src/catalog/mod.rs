@@ -6,11 +6,11 @@
 //! Names are matched without regard to case; what is not found has a [`nearest_model`] or
 //! [`nearest_gpu`] to offer.
 
-pub mod dtype;
-pub mod gpu;
-pub mod gpus;
-pub mod model;
-pub mod models;
+mod dtype;
+mod gpu;
+mod gpus;
+mod model;
+mod models;
 mod nearest;
 
 pub use dtype::Dtype;

@@ -150,6 +150,20 @@ impl ModelSpec {
         }
     }
 
+    /// Whether a pass through both takes the same work: equal but for names, format of the
+    /// published weights, longest context and source.
+    pub fn same_architecture(&self, other: &ModelSpec) -> bool {
+        let sizes = |m: &ModelSpec| [m.layers, m.hidden, m.heads, m.kv_heads, m.head_dim, m.ffn, m.vocab];
+        // The width of dense layers is idle where every layer has experts.
+        let idle_ffn = |m: &ModelSpec| m.moe.is_some_and(|moe| moe.dense_layers == 0);
+        let ffn_matters = !(idle_ffn(self) && idle_ffn(other));
+        let [mut a, mut b] = [sizes(self), sizes(other)];
+        if !ffn_matters {
+            (a[5], b[5]) = (0, 0);
+        }
+        a == b && self.qk_norm == other.qk_norm && self.attention == other.attention && self.moe == other.moe
+    }
+
     /// All parameters of the model (norms aside).
     pub fn parameters(&self) -> f64 {
         self.count(1.0)

@@ -1,3 +1,4 @@
 //! The command line: a file per subcommand, each with its arguments and a `run`.
 
 pub mod catalog;
+pub mod timing;

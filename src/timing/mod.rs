@@ -13,6 +13,7 @@ mod polynomial;
 pub mod roofline;
 mod shape;
 mod spec;
+pub mod surface;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub use load::{DecodeRun, PassLoad};
 pub use roofline::Roofline;
 pub use shape::WorkerShape;
 pub use spec::TimingSpec;
+pub use surface::{Surface, SurfaceOptions};
 
 /// A pass-time model for one worker shape. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub enum Timing {
     Fixed { prefill_ms: f64, decode_ms: f64 },
     /// From architecture and data sheet.
     Roofline(Arc<Roofline>),
+    /// From measured tables.
+    Surface(Arc<Surface>),
 }
 
 /// What a timing rests on, for manifests and reports.
@@ -60,6 +64,7 @@ impl Timing {
                 prefill + decode
             }
             Timing::Roofline(roofline) => roofline.pass_ms(load),
+            Timing::Surface(surface) => surface.pass_ms(load),
         }
     }
 
@@ -73,6 +78,7 @@ impl Timing {
             Timing::Polynomial { .. } => polynomial::decode_run(seqs, context_tokens, kv_pool_tokens),
             Timing::Fixed { decode_ms, .. } => DecodeRun::constant(if seqs > 0 { *decode_ms } else { 0.0 }),
             Timing::Roofline(roofline) => roofline.decode_run(seqs, context_tokens),
+            Timing::Surface(surface) => surface.decode_run(seqs, context_tokens),
         }
     }
 
@@ -97,6 +103,7 @@ impl Timing {
                 source: "model architecture and GPU data sheet with typical kernel efficiencies".into(),
                 estimated: Some(ROOFLINE_ERROR_PERCENT),
             },
+            Timing::Surface(surface) => surface.provenance(),
         }
     }
 }

@@ -3,20 +3,26 @@
 use std::sync::Arc;
 
 use super::roofline::{self, Roofline};
+use super::surface::{self, SurfaceOptions};
 use super::{Timing, WorkerShape};
 
 /// A kind of timing and its settings: `[timing]` of a search space.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum TimingSpec {
     /// The peer's polynomial; see [`Timing::Polynomial`].
     Polynomial { floor_means: bool },
     /// The same duration for every pass; see [`Timing::Fixed`].
     Fixed { prefill_ms: f64, decode_ms: f64 },
     /// From architecture and data sheet.
-    #[default]
     Roofline,
     /// From measured tables; the roofline where there are none, which the provenance then says.
-    Surface,
+    Surface(SurfaceOptions),
+}
+
+impl Default for TimingSpec {
+    fn default() -> Self {
+        TimingSpec::Surface(SurfaceOptions::default())
+    }
 }
 
 impl TimingSpec {
@@ -26,7 +32,7 @@ impl TimingSpec {
             TimingSpec::Polynomial { .. } => "polynomial",
             TimingSpec::Fixed { .. } => "fixed",
             TimingSpec::Roofline => "roofline",
-            TimingSpec::Surface => "surface",
+            TimingSpec::Surface(_) => "surface",
         }
     }
 
@@ -37,19 +43,28 @@ impl TimingSpec {
     /// not a number.
     pub fn build(&self, shape: &WorkerShape) -> Result<Timing, String> {
         shape.check()?;
-        match *self {
-            TimingSpec::Polynomial { floor_means } => Ok(Timing::Polynomial { floor_means }),
-            TimingSpec::Fixed { prefill_ms, decode_ms } => {
-                for (name, value) in [("prefill_ms", prefill_ms), ("decode_ms", decode_ms)] {
-                    if !(value >= 0.0 && value.is_finite()) {
-                        return Err(format!("{name} must be a number of milliseconds, 0 or more, not {value}"));
-                    }
-                }
+        match self {
+            &TimingSpec::Polynomial { floor_means } => Ok(Timing::Polynomial { floor_means }),
+            &TimingSpec::Fixed { prefill_ms, decode_ms } => {
+                check_ms("prefill_ms", prefill_ms)?;
+                check_ms("decode_ms", decode_ms)?;
                 Ok(Timing::Fixed { prefill_ms, decode_ms })
             }
-            TimingSpec::Roofline | TimingSpec::Surface => {
-                Ok(Timing::Roofline(Arc::new(Roofline::new(shape, &roofline::DEFAULT))))
+            TimingSpec::Roofline => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, &roofline::DEFAULT)))),
+            TimingSpec::Surface(options) => {
+                check_ms("host_ms", options.host_ms.unwrap_or(0.0))?;
+                match surface::surface(shape, options)? {
+                    Some(surface) => Ok(Timing::Surface(surface)),
+                    None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, &roofline::DEFAULT)))),
+                }
             }
         }
     }
+}
+
+fn check_ms(name: &str, ms: f64) -> Result<(), String> {
+    if ms >= 0.0 && ms.is_finite() {
+        return Ok(());
+    }
+    Err(format!("{name} must be a number of milliseconds, 0 or more, not {ms}"))
 }

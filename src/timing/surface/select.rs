@@ -1,0 +1,97 @@
+//! Which measured tables answer for a worker.
+
+use super::library::{Library, Measured, MoeLayout};
+use crate::catalog::{self, Backend, Dtype};
+use crate::timing::WorkerShape;
+
+/// Indices of the configurations whose tables are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Selection {
+    /// Gives matrix products and sampling: the format of the weights decides.
+    pub products: usize,
+    /// Gives attention: the format of the KV cache decides.
+    pub attention: usize,
+}
+
+/// The tables to use for a worker: products by weight format, attention by cache format, both at
+/// the worker's tensor-parallel size. Architectures are compared, not names, so that a fine-tuned
+/// model finds the tables of its base. `None` where either was not measured.
+///
+/// A `quant` of the source's own ([`Measured::quant`]) overrides both choices.
+pub fn select(library: &Library, shape: &WorkerShape, layouts: &[MoeLayout], quant: Option<&str>) -> Option<Selection> {
+    let layouts = if shape.model.moe.is_some() { layouts } else { &[MoeLayout::Dense] };
+    let find = |backend: &str, layout: MoeLayout, fits: &dyn Fn(&str) -> bool| {
+        library
+            .configurations
+            .iter()
+            .position(|c| c.moe == layout && fits(&c.quant) && c.backend == backend && is_of(c, shape))
+    };
+    let first = |variants: &[(&str, &str)]| {
+        variants.iter().find_map(|(backend, quant)| layouts.iter().find_map(|l| find(backend, *l, &|q| q == *quant)))
+    };
+    let backend = shape.backend.name();
+    if let Some(quant) = quant {
+        let both = first(&[(backend, quant)])?;
+        return Some(Selection { products: both, attention: both });
+    }
+    let products = first(weight_variants(shape))?;
+    let fits = |quant: &str| cache_format(quant) == shape.kv_dtype;
+    let own = &library.configurations[products];
+    if own.backend == backend && fits(&own.quant) {
+        return Some(Selection { products, attention: products });
+    }
+    // Experts have no part in attention: either layout will do.
+    let any_layout = [MoeLayout::Dense, MoeLayout::TensorParallel, MoeLayout::ExpertParallel];
+    let attention = any_layout.iter().find_map(|l| find(backend, *l, &fits))?;
+    Some(Selection { products, attention })
+}
+
+/// Quantisations of the source that were measured for a worker, whatever its formats.
+pub fn quantisations<'a>(library: &'a Library, shape: &WorkerShape) -> Vec<&'a str> {
+    let mut found: Vec<&str> = Vec::new();
+    for c in library.configurations.iter().filter(|c| c.backend == shape.backend.name() && is_of(c, shape)) {
+        if !found.contains(&&*c.quant) {
+            found.push(&c.quant);
+        }
+    }
+    found
+}
+
+/// Whether a configuration has the worker's GPU, tensor-parallel size and architecture.
+fn is_of(c: &Measured, shape: &WorkerShape) -> bool {
+    c.system == shape.gpu.name
+        && u32::from(c.tp) == shape.tp
+        && catalog::model(&c.model).is_some_and(|m| m.same_architecture(&shape.model))
+}
+
+/// Tables (backend and quantisation) that stand for the worker's weight format, best first.
+///
+/// vLLM's `fp8_block` products carry 55 to 230 us of launch in every small product, an artefact of
+/// how they were measured (the same products take SGLang 4 to 13 us): per-tensor tables come
+/// first, then SGLang's block tables. SGLang serves FP8 checkpoints as they are published, by
+/// blocks.
+fn weight_variants(shape: &WorkerShape) -> &'static [(&'static str, &'static str)] {
+    match (shape.backend, shape.dtype) {
+        (Backend::Vllm, Dtype::Bf16) => &[("vllm", "bf16")],
+        (Backend::Vllm, Dtype::Fp8) => &[
+            ("vllm", "fp8_static"),
+            ("vllm", "fp8"),
+            ("vllm", "fp8_kvbf16"),
+            ("vllm", "fp8mix_kvbf16"),
+            ("sglang", "fp8_block"),
+        ],
+        (Backend::Vllm, Dtype::Nvfp4) => &[("vllm", "nvfp4")],
+        (Backend::Sglang, Dtype::Bf16) => &[("sglang", "bf16")],
+        (Backend::Sglang, Dtype::Fp8) => {
+            &[("sglang", "fp8_block"), ("sglang", "fp8"), ("sglang", "fp8_static"), ("sglang", "fp8mix_kvbf16")]
+        }
+        (Backend::Sglang, Dtype::Nvfp4) => &[("sglang", "nvfp4")],
+        (Backend::Trtllm, _) | (_, Dtype::Mxfp4) => &[],
+    }
+}
+
+/// Format of the KV cache under a quantisation of the source: quantised checkpoints bring an FP8
+/// cache unless said otherwise.
+fn cache_format(quant: &str) -> Dtype {
+    if quant == "bf16" || quant.ends_with("kvbf16") { Dtype::Bf16 } else { Dtype::Fp8 }
+}

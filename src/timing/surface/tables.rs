@@ -1,0 +1,281 @@
+//! Measured tables expanded for asking.
+//!
+//! Everything is looked up by index, without a search: token and sampling durations are dense
+//! arrays, attention a straight line per cell ([`super::cells`]).
+
+use super::cells::Cells;
+use super::library::{Axes, Curve, Library, Measured, MoeLayout, decode_ms};
+use super::select::Selection;
+use crate::catalog::Backend;
+use crate::timing::Provenance;
+use crate::timing::load::{DecodeRun, PassLoad};
+
+/// Largest pass whose token duration is stored densely.
+const DENSE_TOKENS: u32 = 16_384;
+/// Largest batch whose sampling duration is stored densely.
+const DENSE_SEQS: u32 = 1024;
+/// Largest batch that engines capture as a CUDA graph by default.
+const LARGEST_GRAPH: u32 = 512;
+/// See [`super::default_host_ms`].
+pub(super) const DEFAULT_HOST_MS: f64 = 0.0;
+
+/// How to expand.
+pub(super) struct Expansion {
+    pub aic_parity: bool,
+    pub host_ms: f64,
+    pub backend: Backend,
+}
+
+/// The pass times of one worker.
+#[derive(Debug, PartialEq)]
+pub struct Surface {
+    /// Everything but attention and head, by tokens in the pass.
+    tokens: Dense,
+    /// The language-model head, by sampled sequences.
+    sampled: Dense,
+    /// Both for a pass that only decodes, by batch: padded to the next CUDA graph.
+    decode_only: Dense,
+    /// Decode attention, by batch and mean context.
+    decode: Cells<2>,
+    /// Root of context attention of sequences without prefix, by batch and length.
+    context: Cells<4>,
+    /// Part of context attention that depends on nothing, ms per pass.
+    context_constant_ms: f64,
+    /// Whether passes that prefill sample in parity with the source.
+    prefill_samples: bool,
+    aic_parity: bool,
+    host_ms: f64,
+    selection: Selection,
+}
+
+impl Surface {
+    pub(super) fn expand(library: &Library, selection: Selection, how: &Expansion) -> Surface {
+        let (products, attention) =
+            (&library.configurations[selection.products], &library.configurations[selection.attention]);
+        let monotone = !how.aic_parity;
+        let tokens = Dense::new(&library.curves[usize::from(products.tokens_curve)], DENSE_TOKENS, monotone);
+        let sampled = Dense::new(&library.curves[usize::from(products.sampled_curve)], DENSE_SEQS, monotone);
+        let decode_only = Dense {
+            ms: (0..=DENSE_SEQS)
+                .map(|seqs| {
+                    let computed = if monotone { graph_size(how.backend, seqs) } else { seqs };
+                    (tokens.at(computed.into()) + sampled.at(seqs.into())) as f32
+                })
+                .collect(),
+            tail: Vec::new(),
+        };
+        let layers = f64::from(attention.layers);
+        let table = |codes: &[u16], axes: &Axes| {
+            let mut ms: Vec<f64> = codes.iter().map(|&c| layers * decode_ms(c)).collect();
+            if monotone {
+                make_monotone(&mut ms, axes.length.len());
+            }
+            ms
+        };
+        let decode = table(&library.decode_tables[usize::from(attention.decode_table)], &library.decode_axes);
+        let mut context = table(&library.context_tables[usize::from(attention.context_table)], &library.context_axes);
+        context.iter_mut().for_each(|ms| *ms = ms.sqrt());
+        Surface {
+            tokens,
+            sampled,
+            decode_only,
+            decode: Cells::new(&decode, &library.decode_axes),
+            context: Cells::new(&context, &library.context_axes),
+            context_constant_ms: f64::from(attention.context_constant_ms),
+            prefill_samples: products.prefill_samples,
+            aic_parity: how.aic_parity,
+            host_ms: how.host_ms,
+            selection,
+        }
+    }
+
+    /// The configuration that gave products and sampling, and the one that gave attention.
+    pub fn measured(&self) -> (&'static Measured, &'static Measured) {
+        let all = &super::library::embedded().configurations;
+        (&all[self.selection.products], &all[self.selection.attention])
+    }
+
+    /// What the durations rest on.
+    pub fn provenance(&self) -> Provenance {
+        let (products, attention) = self.measured();
+        let layout = match products.moe {
+            MoeLayout::Dense => "",
+            MoeLayout::TensorParallel => ", experts split",
+            MoeLayout::ExpertParallel => ", experts whole",
+        };
+        let mut label = format!("measured: {} {} {}{layout}", products.backend, products.version, products.quant);
+        if attention.quant != products.quant || attention.backend != products.backend {
+            label += &format!("; attention of {} {}", attention.backend, attention.quant);
+        }
+        if self.aic_parity {
+            label += "; AIC parity";
+        }
+        Provenance { kind: "surface", label, source: super::library::embedded().attribution.clone(), estimated: None }
+    }
+
+    /// Duration of a pass, ms; 0 when nothing is in it.
+    #[inline]
+    pub fn pass_ms(&self, load: &PassLoad) -> f64 {
+        let decode_seqs = u64::from(load.decode_seqs);
+        if load.new_tokens == 0 {
+            if decode_seqs == 0 {
+                return 0.0;
+            }
+            return self.decode_only_ms(load.decode_seqs)
+                + self.decode.at(load.decode_seqs, mean(load.decode_context_tokens, load.decode_seqs));
+        }
+        let mut ms = self.host_ms + self.tokens.at(load.new_tokens + decode_seqs) + self.prefill_attention_ms(load);
+        if decode_seqs > 0 {
+            ms += self.decode.at(load.decode_seqs, mean(load.decode_context_tokens, load.decode_seqs));
+        }
+        let sampled = match (self.aic_parity, self.prefill_samples) {
+            (false, _) => load.sampled_seqs,
+            (true, true) => {
+                if decode_seqs > 0 {
+                    1
+                } else {
+                    load.prefill_seqs
+                }
+            }
+            (true, false) => 0,
+        };
+        ms + self.sampled.at(u64::from(sampled))
+    }
+
+    /// The piece up to where the mean context crosses the next knot of the measured table.
+    #[inline]
+    pub fn decode_run(&self, seqs: u32, context_tokens: u64) -> DecodeRun {
+        if seqs == 0 {
+            return DecodeRun::constant(0.0);
+        }
+        let mean = mean(context_tokens, seqs);
+        let cell = self.decode.cell(mean);
+        let line = self.decode.line(seqs, cell);
+        let passes = match self.decode.end(cell) {
+            None => u64::MAX,
+            // Passes whose mean context stays below the knot; the first one does.
+            Some(end) => (u64::from(end) * u64::from(seqs) - context_tokens).div_ceil(u64::from(seqs)),
+        };
+        DecodeRun { base_ms: self.decode_only_ms(seqs) + line.at(mean), slope_ms: line.slope, curve_ms: 0.0, passes }
+    }
+
+    #[inline]
+    fn decode_only_ms(&self, seqs: u32) -> f64 {
+        self.host_ms
+            + if seqs <= DENSE_SEQS {
+                self.decode_only.at(u64::from(seqs))
+            } else {
+                self.tokens.at(u64::from(seqs)) + self.sampled.at(u64::from(seqs))
+            }
+    }
+
+    /// Attention of the prefilling sequences. The table holds sequences without prefix; a prefix
+    /// leaves the share of the causal square that is new. Sequences of unlike length count with
+    /// the root of their mean square, which preserves their work (their mean in parity).
+    #[inline]
+    fn prefill_attention_ms(&self, load: &PassLoad) -> f64 {
+        let seqs = f64::from(load.prefill_seqs.max(1));
+        let lengths = (load.new_tokens + load.prefix_tokens) as f64;
+        if self.aic_parity {
+            let (full, prefix) = (lengths / seqs, load.prefix_tokens as f64 / seqs);
+            return self.context.at_squared(load.prefill_seqs, full) * (1.0 - (prefix / full) * (prefix / full))
+                + self.context_constant_ms;
+        }
+        let full = (load.context_sq / seqs).sqrt();
+        let computed = self.context.at_squared(load.prefill_seqs, full) * (1.0 - load.prefix_sq / load.context_sq);
+        // A suffix reads the cache of its prefix at least as a decoding sequence does.
+        let read = if load.prefix_tokens > 0 { self.decode.at(load.prefill_seqs, lengths / seqs) } else { 0.0 };
+        computed.max(read) + self.context_constant_ms
+    }
+}
+
+#[inline]
+fn mean(total: u64, count: u32) -> f64 {
+    total as f64 / f64::from(count)
+}
+
+/// The captured CUDA-graph size that a decode batch is padded to: vLLM captures 1, 2, 4, multiples
+/// of 8 to 256 and of 16 to 512 (`cudagraph_capture_sizes`), SGLang also 12 (`cuda_graph_bs`).
+fn graph_size(backend: Backend, seqs: u32) -> u32 {
+    match seqs {
+        0..=2 => seqs,
+        3..=4 => 4,
+        9..=12 if backend == Backend::Sglang => 12,
+        5..=256 => seqs.next_multiple_of(8),
+        257..=LARGEST_GRAPH => seqs.next_multiple_of(16),
+        _ => seqs,
+    }
+}
+
+/// Lowers every entry of a row-major table to the least of those with as much batch and length or
+/// more, so that more work never takes less time.
+fn make_monotone(ms: &mut [f64], columns: usize) {
+    for index in (0..ms.len()).rev() {
+        if (index + 1) % columns != 0 {
+            ms[index] = ms[index].min(ms[index + 1]);
+        }
+        if let Some(&below) = ms.get(index + columns) {
+            ms[index] = ms[index].min(below);
+        }
+    }
+}
+
+/// A duration over an integer: stored for every value up to a limit, linear between knots beyond.
+#[derive(Debug, PartialEq)]
+struct Dense {
+    /// Durations of 0, 1, 2, ...; the first is 0.
+    ms: Box<[f32]>,
+    /// Knots from the last stored value on; the last two extend without end.
+    tail: Vec<(f64, f64)>,
+}
+
+impl Dense {
+    /// With `monotone`, every duration is lowered to the least of those at or above it: what a
+    /// server reaches by padding.
+    fn new(curve: &Curve, limit: u32, monotone: bool) -> Dense {
+        let knots: Vec<(f64, f64)> =
+            curve.knots.iter().zip(&curve.codes).map(|(&x, &code)| (f64::from(x), decode_ms(code))).collect();
+        let mut ms: Vec<f64> = (0..=limit).map(|x| interpolate(&knots, f64::from(x))).collect();
+        let mut tail: Vec<(f64, f64)> = vec![(f64::from(limit), ms[limit as usize])];
+        tail.extend(knots.iter().filter(|(x, _)| *x > f64::from(limit)));
+        if tail.len() < 2 {
+            let (x1, y1) = knots[knots.len() - 2];
+            let (x2, y2) = knots[knots.len() - 1];
+            tail.push((f64::from(limit) + 1.0, tail[0].1 + ((y2 - y1) / (x2 - x1)).max(0.0)));
+        }
+        if monotone {
+            for i in (0..tail.len() - 1).rev() {
+                tail[i].1 = tail[i].1.min(tail[i + 1].1);
+            }
+            ms[limit as usize] = tail[0].1;
+            for i in (0..limit as usize).rev() {
+                ms[i] = ms[i].min(ms[i + 1]);
+            }
+        }
+        ms[0] = 0.0;
+        Dense { ms: ms.into_iter().map(|v| v as f32).collect(), tail }
+    }
+
+    #[inline]
+    fn at(&self, x: u64) -> f64 {
+        match self.ms.get(x as usize) {
+            Some(&ms) => f64::from(ms),
+            None => self.beyond(x),
+        }
+    }
+
+    #[cold]
+    fn beyond(&self, x: u64) -> f64 {
+        interpolate(&self.tail, x as f64)
+    }
+}
+
+/// Linear between knots, constant before the first, extended after the last.
+fn interpolate(knots: &[(f64, f64)], x: f64) -> f64 {
+    if x <= knots[0].0 {
+        return knots[0].1;
+    }
+    let i = knots.partition_point(|(k, _)| *k <= x).clamp(1, knots.len() - 1);
+    let ((x1, y1), (x2, y2)) = (knots[i - 1], knots[i]);
+    y1 + (y2 - y1) * ((x - x1) / (x2 - x1))
+}
