@@ -16,10 +16,12 @@
 //! * [`plot`]: figures, SVG and PNG.
 //! * [`cli`]: one file per subcommand.
 
+pub mod archive;
 pub mod catalog;
 pub mod cli;
 pub mod frontier;
 pub mod search;
+pub mod shortlist;
 pub mod space;
 pub mod timing;
 pub mod twin;
