@@ -288,7 +288,7 @@ fn lengths(checked: &Checked, path: &str) -> Option<Lengths> {
 /// `[timing]`.
 pub(crate) fn timing(checked: &Checked) -> Option<TimingSpec> {
     Some(match checked.text("timing.kind")?.as_str() {
-        "polynomial" => TimingSpec::Polynomial,
+        "polynomial" => TimingSpec::Polynomial { floor_means: checked.flag("twin.peer_compat")? },
         "fixed" => TimingSpec::Fixed {
             prefill_ms: checked.real("timing.prefill_ms")?,
             decode_ms: checked.real("timing.decode_ms")?,

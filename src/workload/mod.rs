@@ -1,9 +1,27 @@
 //! Requests to serve, from a trace or a generator: parsed once, shared by every simulation.
 
+mod arrivals;
+mod builder;
+mod csv;
+mod error;
+mod intern;
+mod lines;
+mod load;
+mod mooncake;
 pub mod prefix;
+mod slice;
 pub mod spec;
+mod stats;
+mod synthetic;
+mod write;
 
+pub use error::WorkloadError;
+pub use load::{Loaded, load, load_with_notes};
+pub use slice::{SliceOptions, slice_file};
 pub use spec::{SourceSpec, WorkloadSpec};
+pub use stats::{Spread, TraceStats, stats};
+pub use synthetic::generate;
+pub use write::{generate_file, save, write_mooncake};
 
 /// One request. Times are relative to the first arrival of the workload.
 #[derive(Clone, Copy, Debug, PartialEq)]
