@@ -33,6 +33,15 @@ pub fn contributions(points: &[f64], m: usize, reference: &[f64]) -> Vec<f64> {
     out
 }
 
+/// The volume that `point` alone adds to `others`; see [`contributions`].
+pub(crate) fn exclusive_volume<'a>(point: &[f64], others: impl Iterator<Item = &'a [f64]>, reference: &[f64]) -> f64 {
+    if !is_inside(point, reference) {
+        return 0.0;
+    }
+    let others: Vec<f64> = others.filter(|q| is_inside(q, reference)).flatten().copied().collect();
+    exclusive(point, &others, reference)
+}
+
 fn is_inside(point: &[f64], reference: &[f64]) -> bool {
     point.iter().zip(reference).all(|(p, r)| p.is_finite() && p < r)
 }

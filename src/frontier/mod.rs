@@ -29,7 +29,7 @@ pub use sort::nondominated_sort;
 /// # Panics
 /// When `m` is 0 or does not divide the slice: a mistake of the caller, never of a user.
 pub(crate) fn rows(points: &[f64], m: usize) -> usize {
-    assert!(m > 0 && points.len() % m == 0, "{} numbers are not rows of {m} objectives", points.len());
+    assert!(m > 0 && points.len().is_multiple_of(m), "{} numbers are not rows of {m} objectives", points.len());
     points.len() / m
 }
 

@@ -1,7 +1,7 @@
 //! The reference point by rule, and the scaling that makes objectives comparable.
 //!
-//! The rule: take the front; put each objective on a logarithmic scale when all the front's values
-//! share a sign (costs, latencies; a maximised throughput comes negated and is negative), else on
+//! The rule: take the front; put each objective on a logarithmic scale when the front's values
+//! share a sign and an order of magnitude or six (costs, latencies; a maximised throughput comes negated and is negative), else on
 //! a linear one; scale so that the front spans 0 to 1; the reference point is 1.1 in each.
 //! A hypervolume in these units is at most 1.1 to the power of the number of objectives, does not
 //! depend on units, and can be compared between runs that record the same [`Reference`].
@@ -53,11 +53,14 @@ impl Scale {
         }
     }
 
-    /// The logarithm where all values share a sign, else the linear scale.
-    pub fn of(mut values: impl Iterator<Item = f64> + Clone) -> Scale {
-        if values.clone().all(|v| v > 0.0) {
+    /// The logarithm where all values share a sign and lie within a factor of a million of each
+    /// other (a smaller value is a zero in disguise), else the linear scale.
+    pub fn of(values: impl Iterator<Item = f64>) -> Scale {
+        const WIDEST: f64 = 1e6;
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if low > 0.0 && high <= low * WIDEST {
             Scale::Log
-        } else if values.all(|v| v < 0.0) {
+        } else if high < 0.0 && low >= high * WIDEST {
             Scale::NegatedLog
         } else {
             Scale::Linear

@@ -51,6 +51,19 @@ impl Space {
         Enumerate { space: self, next: Some(self.canonical(&vec![0; self.knobs.len()])) }
     }
 
+    /// The candidate after this one in lexicographic order of levels; `None` after the last.
+    pub fn successor(&self, candidate: &Candidate) -> Option<Candidate> {
+        // An odometer: raise the last knob that can be raised, start the later ones anew.
+        let raised = (0..candidate.levels.len()).rev().find(|&i| {
+            let level = candidate.levels[i];
+            level != Candidate::ABSENT && (level as usize) + 1 < self.knobs[i].domain.values.len()
+        })?;
+        let mut levels = candidate.levels.clone();
+        levels[raised] += 1;
+        levels[raised + 1..].fill(0);
+        Some(self.canonical(&levels))
+    }
+
     /// Candidates one step away: each active knob moved one level up or down where its domain is
     /// ordered, to every other level where it is not. A knob that a step makes active takes its
     /// first level. In knob order, without duplicates.
@@ -86,17 +99,7 @@ impl Iterator for Enumerate<'_> {
 
     fn next(&mut self) -> Option<Candidate> {
         let current = self.next.take()?;
-        // An odometer: raise the last knob that can be raised, start the later ones anew.
-        let raised = (0..current.levels.len()).rev().find(|&i| {
-            let level = current.levels[i];
-            level != Candidate::ABSENT && (level as usize) + 1 < self.space.knobs[i].domain.values.len()
-        });
-        if let Some(index) = raised {
-            let mut levels = current.levels.clone();
-            levels[index] += 1;
-            levels[index + 1..].fill(0);
-            self.next = Some(self.space.canonical(&levels));
-        }
+        self.next = self.space.successor(&current);
         Some(current)
     }
 }
