@@ -1,7 +1,7 @@
 //! The event loop: arrivals, placements, passes and their visible edges on one virtual clock.
 //!
-//! Events at one instant are settled in this order: what passes made visible, then arrivals, then
-//! the start of new passes; equal events are first in, first out. Workers run lazily: a worker is
+//! Events at one instant are settled in this order: what passes made visible, by worker, then
+//! arrivals, then the start of new passes; equal events are first in, first out. Workers run lazily: a worker is
 //! advanced only when it has something to decide, when a request reaches it, or when somebody reads
 //! its cache. When nothing that happens can change an arrival or a placement, every request is
 //! placed first and each worker then runs to its end by itself.
@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::deployment::{Deployment, Pool, Topology};
-use super::engine::vllm::Vllm;
+use super::engine::{Core, Engine, engine};
 use super::outcome::{Outcome, RequestRecord, Status};
 use super::request::{EdgeKind, Requests};
 use super::router::{self, Policy, View};
@@ -43,7 +43,7 @@ impl<T: PartialEq> Ord for At<T> {
 }
 
 struct Cluster<'a> {
-    workers: Vec<Vllm>,
+    workers: Vec<Box<dyn Engine>>,
     policy: Box<dyn Policy>,
     paths: Arc<BlockPaths>,
     requests: Requests<'a>,
@@ -51,7 +51,8 @@ struct Cluster<'a> {
     arrivals: BinaryHeap<Reverse<At<u32>>>,
     /// What passes in flight will make visible.
     edges: BinaryHeap<Reverse<At<(u32, EdgeKind)>>>,
-    edges_seen: u64,
+    /// Edges taken over from each worker.
+    edges_seen: Vec<u64>,
     /// Sessions not yet started, in closed loop.
     next_session: usize,
     wakes: Vec<f64>,
@@ -66,6 +67,9 @@ pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_req
     } else {
         cluster.run_workers_apart();
     }
+    if cfg!(debug_assertions) {
+        cluster.check();
+    }
     cluster.outcome(deployment, pool, per_request)
 }
 
@@ -75,7 +79,7 @@ impl<'a> Cluster<'a> {
         let policy = router::policy(&deployment.router, pool.workers as usize, workload.requests.len(), seed);
         let worker = |_| {
             let journaled = policy.reads_caches();
-            Vllm::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass)
+            engine(Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass))
         };
         let mut cluster = Cluster {
             workers: (0..pool.workers).map(worker).collect(),
@@ -85,7 +89,7 @@ impl<'a> Cluster<'a> {
             requests: Requests::new(workload, pool.engine.max_model_len),
             arrivals: BinaryHeap::new(),
             edges: BinaryHeap::new(),
-            edges_seen: 0,
+            edges_seen: vec![0; pool.workers as usize],
             next_session: 0,
         };
         let first = match workload.load {
@@ -125,16 +129,14 @@ impl<'a> Cluster<'a> {
         loop {
             let edge = self.edges.peek().map_or(f64::INFINITY, |e| e.0.ms);
             let arrival = self.arrivals.peek().map_or(f64::INFINITY, |a| a.0.ms);
-            let (worker, wake) = self
-                .wakes
-                .iter()
-                .enumerate()
-                .fold((0, f64::INFINITY), |best, (w, &at)| if at < best.1 { (w, at) } else { best });
+            let (worker, wake, ends_run) = self.next_wake();
             let now = edge.min(arrival).min(wake);
             if now == f64::INFINITY {
                 return;
             }
-            if edge == now {
+            if wake == now && ends_run {
+                self.advance(worker, now);
+            } else if edge == now {
                 let Some(Reverse(At { what: (request, kind), .. })) = self.edges.pop() else { return };
                 self.see(now, request, kind);
             } else if arrival == now {
@@ -142,11 +144,24 @@ impl<'a> Cluster<'a> {
                 let worker = self.place(now, request);
                 self.refresh(worker);
             } else {
-                // A jump ends at its wake; only a pass that starts there lies beyond.
-                let until = if self.workers[worker].now_ms() < now { now } else { now.next_up() };
-                self.advance(worker, until);
+                self.advance(worker, now.next_up());
             }
         }
+    }
+
+    /// The worker with the earliest wake, and whether a run of passes that began before ends there:
+    /// what that makes visible comes before anything else at that time.
+    fn next_wake(&self) -> (usize, f64, bool) {
+        let mut next = (0, f64::INFINITY, false);
+        for (worker, &wake) in self.wakes.iter().enumerate() {
+            if wake < next.1 || (wake == next.1 && !next.2 && wake < f64::INFINITY) {
+                let ends_run = self.workers[worker].core().now_ms < wake;
+                if wake < next.1 || ends_run {
+                    next = (worker, wake, ends_run);
+                }
+            }
+        }
+        next
     }
 
     fn advance(&mut self, worker: usize, until_ms: f64) {
@@ -158,8 +173,10 @@ impl<'a> Cluster<'a> {
     fn refresh(&mut self, worker: usize) {
         if let Some(edges) = &mut self.requests.edges {
             for edge in edges.drain(..) {
-                self.edges.push(Reverse(At { ms: edge.at_ms, rank: self.edges_seen, what: (edge.request, edge.kind) }));
-                self.edges_seen += 1;
+                // By worker, then in the order of the worker's own doing.
+                let rank = (worker as u64) << 40 | self.edges_seen[worker];
+                self.edges.push(Reverse(At { ms: edge.at_ms, rank, what: (edge.request, edge.kind) }));
+                self.edges_seen[worker] += 1;
             }
             self.wakes[worker] = self.workers[worker].wake_ms(&self.requests);
         }
@@ -169,7 +186,7 @@ impl<'a> Cluster<'a> {
         self.requests.states[request as usize].arrival_ms = now_ms;
         if self.policy.reads_caches() {
             for worker in 0..self.workers.len() {
-                if self.workers[worker].may_change_before(now_ms) {
+                if self.workers[worker].core().may_change_before(now_ms) {
                     self.advance(worker, now_ms);
                 }
             }
@@ -206,6 +223,19 @@ impl<'a> Cluster<'a> {
             let first = workload.session(self.next_session)[0];
             self.next_session += 1;
             self.schedule(now_ms, first);
+        }
+    }
+
+    /// Every request has ended, and every worker has all its blocks back. In debug builds only: a
+    /// release build counts what is left as unfinished.
+    fn check(&self) {
+        for (index, state) in self.requests.states.iter().enumerate() {
+            assert_ne!(state.status, Status::Unfinished, "work left but no event: request {index}");
+        }
+        for worker in &self.workers {
+            let core = worker.core();
+            assert_eq!((core.in_flight(), core.kv.active(), core.decode.seqs()), (0, 0, 0));
+            core.kv.check();
         }
     }
 

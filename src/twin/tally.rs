@@ -28,11 +28,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts `passes` passes done in one step of `ms` with `held_blocks` blocks held on average.
-    pub fn pass_run(&mut self, passes: u64, ms: f64, held_blocks: f64) {
+    /// Counts `passes` passes done in one step, and the integral of blocks held meanwhile.
+    pub fn pass_run(&mut self, passes: u64, held_block_ms: f64) {
         self.passes += passes;
         self.steps += 1;
-        self.held_block_ms += ms * held_blocks;
+        self.held_block_ms += held_block_ms;
     }
 }
 

@@ -18,6 +18,8 @@ pub struct DecodeGroup {
     seqs: u32,
     /// Sum of sequence lengths: the next pass's `decode_context_tokens`.
     context: u64,
+    /// Blocks are had for a token when it is emitted, not when it is next computed with.
+    eager: bool,
     /// How many sequences open a new block in passes congruent to the index, modulo block size.
     openings: Vec<u32>,
     /// (last pass, admission rank, request); entries of sequences that left are stale.
@@ -25,9 +27,11 @@ pub struct DecodeGroup {
 }
 
 impl DecodeGroup {
-    /// No sequences yet.
-    pub fn new(block_size: u32) -> Self {
+    /// No sequences yet. With `eager`, a token's place in a block is taken when it is emitted
+    /// (SGLang), else by the pass after (vLLM).
+    pub fn new(block_size: u32, eager: bool) -> Self {
         DecodeGroup {
+            eager,
             pass: 0,
             seqs: 0,
             context: 0,
@@ -41,15 +45,26 @@ impl DecodeGroup {
         self.seqs
     }
 
+    /// Decode passes done.
+    pub fn passes(&self) -> u64 {
+        self.pass
+    }
+
     /// Sum of sequence lengths, prompt and generated tokens.
     pub fn context(&self) -> u64 {
         self.context
     }
 
+    /// Tokens of a sequence of this length that have a place in its blocks.
+    fn stored(&self, length: u32) -> u32 {
+        length - u32::from(!self.eager)
+    }
+
     fn opening(&self, length: u32) -> usize {
-        // Before pass p it has length - 1 + (p - pass - 1) tokens in its blocks; a multiple opens one.
+        // Before pass p it has `stored + (p - pass - 1)` tokens in its blocks; a multiple opens one.
         let size = self.openings.len() as u64;
-        ((self.pass + 2 + size * u64::from(length) - u64::from(length)) % size) as usize
+        let stored = u64::from(self.stored(length));
+        ((self.pass + 1 + size * stored - stored) % size) as usize
     }
 
     /// Adds a sequence that has just emitted a token and has more to emit.
@@ -67,7 +82,7 @@ impl DecodeGroup {
     /// Takes a sequence out and brings its own counters up to date.
     pub fn leave(&mut self, state: &mut RequestState) {
         state.generated = self.generated(state);
-        state.computed = state.known() - 1;
+        state.computed = self.stored(state.known());
         state.decoding = false;
         self.seqs -= 1;
         self.context -= u64::from(state.known());
@@ -82,7 +97,7 @@ impl DecodeGroup {
 
     /// Whether a decoding sequence opens a block in the next pass.
     pub fn opens_next(&self, state: &RequestState) -> bool {
-        (state.input_tokens + self.generated(state) - 1).is_multiple_of(self.openings.len() as u32)
+        self.stored(state.input_tokens + self.generated(state)).is_multiple_of(self.openings.len() as u32)
     }
 
     /// Passes until the next sequence emits its last token. At least one sequence must be present.
@@ -167,6 +182,17 @@ impl DecodeRun {
         k * (self.base_ms + 0.5 * (k - 1.0) * (self.slope_ms + self.curve_ms * (2.0 * k - 1.0) / 3.0))
     }
 
+    /// Total over the first `passes` passes of duration x a weight that grows linearly from `from`
+    /// before the first pass to `to` in the last, weight ms.
+    pub fn weighted_total(&self, passes: u64, from: f64, to: f64) -> f64 {
+        let n = passes as f64;
+        let sum = n * (n - 1.0) / 2.0;
+        let squares = sum * (2.0 * n - 1.0) / 3.0;
+        let by_index = self.base_ms * sum + self.slope_ms * squares + self.curve_ms * sum * sum;
+        let total = self.total(passes);
+        from * total + (to - from) / n * (total + by_index)
+    }
+
     /// The fewest passes, at most `most`, that last at least `ms`; at least 1.
     #[inline]
     pub fn passes_lasting(&self, ms: f64, most: u64) -> u64 {
@@ -202,6 +228,8 @@ mod tests {
             assert_eq!(run.passes_lasting(sum + 1e-6, 100), k + 1);
             sum += run.pass(k);
         }
+        let weighted: f64 = (0..100).map(|k| run.pass(k) * (7.0 + 0.25 * (k + 1) as f64)).sum();
+        assert!((run.weighted_total(100, 7.0, 32.0) - weighted).abs() < 1e-8);
         assert_eq!(run.passes_lasting(1e9, 100), 100);
     }
 }

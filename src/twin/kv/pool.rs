@@ -88,6 +88,11 @@ impl KvPool {
         self.total - self.free - self.inactive
     }
 
+    /// Blocks that hold nothing.
+    pub fn free_blocks(&self) -> u32 {
+        self.free
+    }
+
     /// Blocks that can be had: free ones, and cached ones without a holder.
     pub fn available(&self) -> u32 {
         self.free + self.inactive
@@ -138,6 +143,11 @@ impl KvPool {
             }
         }
         blocks
+    }
+
+    /// Whether it keeps what [`Self::visible`] needs.
+    pub fn is_journaled(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// Forgets the journal: what it hid is visible from now on.
@@ -196,6 +206,68 @@ impl KvPool {
             self.extents[e as usize].refs += 1;
             left -= extent.len;
             e = extent.sibling;
+        }
+    }
+
+    /// Cached blocks without a holder among the first `blocks` resident ones of a request.
+    pub fn cost_of_pinning(&self, paths: &BlockPaths, request: u32, blocks: u32) -> u32 {
+        let hit = self.lookup(paths, request, blocks);
+        hit.blocks - hit.active
+    }
+
+    /// Makes the first `blocks` resident blocks of a request the most recently used.
+    pub fn touch(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
+        self.pin(paths, request, blocks);
+        self.release(paths, request, blocks);
+    }
+
+    /// Makes a request's blocks `from..to`, allocated before, findable by others; where another
+    /// request was first, its copy is held instead and the own one freed.
+    pub fn adopt(&mut self, paths: &BlockPaths, request: u32, from: u32, to: u32) {
+        let resident = self.lookup(paths, request, to).blocks;
+        if resident > from {
+            self.hold_range(paths, request, from, resident);
+            self.free(resident - from);
+        }
+        self.register(paths, request, from.max(resident), to);
+    }
+
+    /// Takes hold of blocks `from..to` of a request, all resident.
+    fn hold_range(&mut self, paths: &BlockPaths, request: u32, from: u32, to: u32) {
+        let mut base = 0;
+        let private = (paths.private_segment(request), u32::MAX);
+        let shared = paths.path(request).iter().map(|&s| (s, paths.blocks(s)));
+        for (segment, blocks) in shared.chain([private]) {
+            let end = base + blocks.min(u32::MAX - base);
+            if from < end && to > base {
+                self.hold_in_segment(segment, from.max(base) - base, to.min(end) - base);
+            }
+            if to <= end {
+                return;
+            }
+            base = end;
+        }
+    }
+
+    fn hold_in_segment(&mut self, segment: u32, from: u32, to: u32) {
+        let mut e = self.heads[segment as usize];
+        while e != NIL && self.extents[e as usize].start < to {
+            let extent = self.extents[e as usize];
+            let end = extent.start + extent.len;
+            if extent.start < from && end > from {
+                self.split(e, from - extent.start);
+            } else if extent.start >= from {
+                if end > to {
+                    self.split(e, to - extent.start);
+                }
+                let extent = self.extents[e as usize];
+                if extent.refs == 0 {
+                    self.unlink(e);
+                    self.inactive -= extent.len;
+                }
+                self.extents[e as usize].refs += 1;
+            }
+            e = self.extents[e as usize].sibling;
         }
     }
 

@@ -85,8 +85,8 @@ impl Policy for Kv {
         self.costs.clear();
         self.hits.clear();
         for (books, worker) in self.books.iter().zip(view.workers) {
-            let in_flight = worker.now_ms() > view.now_ms;
-            let hits = worker.kv().visible(view.paths, request, in_flight).min(blocks);
+            let in_flight = worker.core().now_ms > view.now_ms;
+            let hits = worker.core().kv.visible(view.paths, request, in_flight).min(blocks);
             let mut shared = 0;
             for &segment in view.paths.path(request) {
                 if shared >= blocks || !books.holders.contains_key(&segment) {

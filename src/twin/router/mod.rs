@@ -10,14 +10,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::deployment::{RouterConfig, RouterPolicy};
-use super::engine::vllm::Vllm;
+use super::engine::Engine;
 use super::request::RequestState;
 use crate::workload::prefix::BlockPaths;
 
 /// What a policy sees when it places a request.
 pub struct View<'a> {
     /// Workers, brought up to the present when the policy asks for it.
-    pub workers: &'a [Vllm],
+    pub workers: &'a [Box<dyn Engine>],
     pub paths: &'a BlockPaths,
     pub states: &'a [RequestState],
     pub now_ms: f64,
