@@ -1,6 +1,7 @@
 //! Search over a [`crate::space::Space`]: strategies that ask and are told, and the driver that
 //! evaluates in parallel and commits in candidate order.
 
+pub mod benchmark;
 pub mod coordinate;
 mod draw;
 pub mod driver;
@@ -8,9 +9,11 @@ pub mod genetic;
 pub mod grid;
 pub mod history;
 mod memory;
+pub mod problems;
 pub mod random;
 pub mod sobol;
 mod survival;
+pub mod tabular;
 
 pub use driver::{Committed, Driver, DriverError, Progress, RunSummary, Settings, Sink, SinkError, StopReason};
 pub use history::hypervolume_history;
