@@ -144,7 +144,7 @@ fn check_table(table: &[Entry], section: &str, checked: &mut Checked, sources: &
                 checked.tables.insert(path.clone());
                 check_table(inner, &path, checked, sources);
             }
-            (Some(key), ..) => check_key(key, &entry.node, checked, sources),
+            (Some(key), ..) => check_key(key, &entry.node, table, checked, sources),
             (None, Some(sub), raw) => {
                 let what = format!("`{path}` must be a table, not {}", raw.type_words());
                 sources.error(entry.node.span, &path, Finding::new(what, sub.doc, table_example(&path)));
@@ -154,12 +154,16 @@ fn check_table(table: &[Entry], section: &str, checked: &mut Checked, sources: &
     }
 }
 
-fn check_key(key: &'static Key, node: &Node, checked: &mut Checked, sources: &mut Sources) {
+fn check_key(key: &'static Key, node: &Node, table: &[Entry], checked: &mut Checked, sources: &mut Sources) {
     if let Kind::Metrics = key.kind {
         checked.metric_lists.insert(key.path, node.clone());
         return;
     }
-    let rule = Rule { path: key.path, kind: key.kind, fallback: key.fallback, unit: key.unit, doc: key.doc };
+    let kind = match key.kind {
+        Kind::Name(c) if c.label_beside.is_some_and(|other| table.iter().any(|e| e.key == other)) => Kind::Label,
+        kind => kind,
+    };
+    let rule = Rule { path: key.path, kind, fallback: key.fallback, unit: key.unit, doc: key.doc };
     if let Some(value) = scalar::check(node, rule, sources) {
         checked.values.insert(key.path, Found { value, span: node.span });
     }

@@ -1,6 +1,7 @@
 //! `[knobs]`: lists, ranges and pinned values become finite domains.
 
 use super::nearest::{list, nearest};
+use super::ranges::{Range, levels};
 use super::scalar::{self, Rule};
 use super::schema::{self, Fallback, KNOBS, Kind, KnobRow};
 use super::source::{Finding, Sources, Span};
@@ -9,11 +10,6 @@ use super::{Domain, Value};
 
 /// Most levels of one knob.
 pub const MAX_LEVELS: usize = 10_000;
-/// Levels of a range of reals without a step.
-pub const REAL_LEVELS: usize = 101;
-/// Levels per factor of two of a logarithmic range of integers without a step.
-pub const LEVELS_PER_OCTAVE: f64 = 3.0;
-
 /// A knob that the user gave.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
@@ -241,16 +237,6 @@ fn flag(entries: &[Entry], path: &str, sources: &mut Sources) -> Option<bool> {
     }
 }
 
-/// A range after its ends were checked.
-struct Range<'a> {
-    path: &'a str,
-    span: Span,
-    min: f64,
-    max: f64,
-    step: Option<(f64, Span)>,
-    log: bool,
-}
-
 fn range_values(
     entries: &[Entry],
     span: Span,
@@ -273,7 +259,9 @@ fn range_values(
         return None;
     };
     let end = |entry: &Entry, name: &str, sources: &mut Sources| {
-        scalar::check(&entry.node, rule(row, &format!("{path}.{name}")), sources)?.as_f64()
+        // An end has no default, whatever the knob has.
+        let path = format!("{path}.{name}");
+        scalar::check(&entry.node, Rule { fallback: Fallback::Required, ..rule(row, &path) }, sources)?.as_f64()
     };
     let ends = (end(min, "min", sources), end(max, "max", sources));
     let log = flag(entries, path, sources)?;
@@ -303,96 +291,123 @@ fn step_of(node: &Node, row: &'static KnobRow, log: bool, path: &str, sources: &
     let doc = if log { "the factor from one level to the next" } else { "the distance from one level to the next" };
     let kind = match row.kind {
         Kind::Int { max, .. } => Kind::Int { min: least as i64 + 1, max },
-        _ => Kind::Real { min: least, max: 1e15, open: true },
+        _ => Kind::Real { min: least, max: scalar::UNBOUNDED, open: true },
     };
     scalar::check(node, Rule { path: &path, kind, fallback: Fallback::Required, unit: "", doc }, sources)?.as_f64()
 }
 
-type Refused = (Span, String, Finding);
-
-/// The levels of a range, ascending. Integers are exact in a float: the schema keeps them small.
-fn levels(range: &Range<'_>, row: &KnobRow, min_span: Span) -> Result<Vec<f64>, Refused> {
-    let &Range { path, span, min, max, step, log } = range;
-    let refuse = |span: Span, name: &str, finding: Finding| Err((span, join(path, name), finding));
-    let integer = matches!(row.kind, Kind::Int { .. });
-    if min > max {
-        let what = format!("the range of `{path}` is reversed: min = {min} is above max = {max}");
-        return refuse(span, "min", Finding::new(what, "", format!("write {{ min = {max}, max = {min} }}")));
-    }
-    if log && min <= 0.0 {
-        let what = format!("`{path}` cannot be logarithmic from min = {min}");
-        let why = "0 and below have no logarithm";
-        return refuse(min_span, "min", Finding::new(what, why, "raise min above 0, or remove log = true"));
-    }
-    if row.power_of_two {
-        return powers_of_two(range).map_err(|(name, finding)| (span, join(path, name), finding));
-    }
-    let count = match (step, log) {
-        _ if min == max => 1.0,
-        (Some((step, _)), false) => (max - min) / step + 1.0,
-        (Some((step, _)), true) => (max / min).ln() / step.ln() + 1.0,
-        (None, false) if integer => max - min + 1.0,
-        (None, true) if integer => (LEVELS_PER_OCTAVE * (max / min).log2()).ceil() + 1.0,
-        (None, _) => REAL_LEVELS as f64,
-    };
-    if let Some((step, step_span)) = step {
-        let at = |n: f64| if log { clean(min * step.powf(n)) } else { clean(min + step * n) };
-        let whole = count.round();
-        if (count - whole).abs() > 1e-9 * count {
-            let (below, above) = (at(count.floor() - 1.0), at(count.ceil() - 1.0));
-            let what = format!("the steps of `{path}` do not land on max = {max}");
-            let why = format!("from {min} they go to {below} and {above}");
-            return refuse(step_span, "step", Finding::new(what, why, format!("write max = {below} or max = {above}")));
-        }
-    }
-    let count = count.round();
-    if count > MAX_LEVELS as f64 {
-        return Err((span, path.to_owned(), too_many(path, count)));
-    }
-    let last = count as usize - 1;
-    let mut levels: Vec<f64> = (0..=last)
-        .map(|i| {
-            let share = i as f64 / (last as f64).max(1.0);
-            let level = match i {
-                0 => min,
-                _ if i == last => max,
-                _ if log => min * (max / min).powf(share),
-                _ => min + (max - min) * share,
-            };
-            if integer { level.round() } else { clean(level) }
-        })
-        .collect();
-    levels.dedup();
-    Ok(levels)
-}
-
-/// The powers of two from min to max, both of which must be such.
-fn powers_of_two(range: &Range<'_>) -> Result<Vec<f64>, (&'static str, Finding)> {
-    let &Range { path, min, max, step, .. } = range;
-    for (name, end) in [("min", min), ("max", max)] {
-        if end.log2().fract() != 0.0 {
-            let below = end.log2().floor().exp2();
-            let what = format!("`{path}.{name}` = {end} is not a power of two");
-            let why = "a range of this knob takes the powers of two from min to max";
-            return Err((name, Finding::new(what, why, format!("write {name} = {below} or {name} = {}", 2.0 * below))));
-        }
-    }
-    if step.is_some_and(|(step, _)| step != 2.0) {
-        let what = format!("`{path}` takes no step");
-        return Err((
-            "step",
-            Finding::new(what, "a range of this knob takes the powers of two from min to max", "remove step"),
-        ));
-    }
-    Ok((min.log2() as i32..=max.log2() as i32).map(|p| f64::from(p).exp2()).collect())
-}
-
-fn too_many(path: &str, count: f64) -> Finding {
+pub(super) fn too_many(path: &str, count: f64) -> Finding {
     let what = format!("`{path}` has {count:.0} levels, more than {MAX_LEVELS}");
     Finding::new(what, "every level is a candidate of its own", "give a larger step, or log = true")
 }
 
-/// A level without the noise of binary fractions: 12 significant digits.
-fn clean(v: f64) -> f64 {
-    format!("{v:.11e}").parse().unwrap_or(v)
+#[cfg(test)]
+mod tests {
+    use super::super::ranges::REAL_LEVELS;
+    use super::super::source::Source;
+    use super::super::tree;
+    use super::*;
+
+    /// The levels of one knob as written, or the first error.
+    fn domain(line: &str) -> Result<Domain, String> {
+        let mut sources = Sources::new(Source { name: "test".into(), text: line.into() });
+        let root = tree::parse_file(&mut sources);
+        let knobs = given(&root, &mut sources);
+        match knobs.given.first() {
+            Some(knob) if sources.error_count() == 0 => Ok(knob.domain()),
+            _ => {
+                let (errors, _) = sources.finish();
+                Err(format!("{} | {} | {}", errors[0].what, errors[0].note, errors[0].remedy))
+            }
+        }
+    }
+
+    fn levels(line: &str) -> Vec<f64> {
+        domain(line).unwrap().values.iter().map(|v| v.as_f64().unwrap()).collect()
+    }
+
+    #[test]
+    fn lists_are_sorted_where_order_means_anything() {
+        assert_eq!(levels("engine.max_num_seqs = [256, 64, 128]"), [64.0, 128.0, 256.0]);
+        let policies = domain("router.policy = [\"kv\", \"random\"]").unwrap();
+        assert_eq!(policies.values, [Value::Text("kv".into()), Value::Text("random".into())]);
+        assert!(!policies.ordered && !policies.log);
+    }
+
+    #[test]
+    fn one_value_is_pinned() {
+        assert_eq!(domain("engine.prefix_caching = false").unwrap().values, [Value::Bool(false)]);
+        assert_eq!(domain("router.temperature = 1").unwrap().values, [Value::Real(1.0)], "an integer for a real");
+        assert_eq!(domain("router.temperature = -0.0").unwrap().values[0].to_string(), "0", "one zero, one id");
+    }
+
+    #[test]
+    fn integer_ranges_enumerate() {
+        assert_eq!(levels("aggregated.workers = { min = 1, max = 4 }"), [1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(levels("aggregated.workers = { min = 2, max = 10, step = 4 }"), [2.0, 6.0, 10.0]);
+        assert_eq!(levels("aggregated.workers = { min = 3, max = 3 }"), [3.0]);
+    }
+
+    #[test]
+    fn logarithmic_ranges_have_equal_ratios() {
+        assert_eq!(
+            levels("engine.max_num_seqs = { min = 16, max = 128, log = true }"),
+            [16.0, 20.0, 25.0, 32.0, 40.0, 51.0, 64.0, 81.0, 102.0, 128.0],
+            "three levels to each factor of two"
+        );
+        assert_eq!(
+            levels("engine.max_num_seqs = { min = 1, max = 8, log = true }"),
+            [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
+            "levels that round alike are one"
+        );
+        assert_eq!(levels("engine.max_num_seqs = { min = 16, max = 256, log = true, step = 4 }"), [16.0, 64.0, 256.0]);
+        let reals = domain("router.temperature = { min = 0.01, max = 1.0, log = true }").unwrap();
+        assert_eq!((reals.values.len(), reals.log), (REAL_LEVELS, true));
+        assert_eq!((&reals.values[0], &reals.values[50]), (&Value::Real(0.01), &Value::Real(0.1)));
+    }
+
+    #[test]
+    fn real_ranges_carry_no_binary_noise() {
+        let steps = levels("router.temperature = { min = 0.0, max = 1.0, step = 0.1 }");
+        assert_eq!(steps, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]);
+        let hundredths = levels("router.temperature = { min = 0.0, max = 1.0 }");
+        assert_eq!((hundredths.len(), hundredths[29]), (REAL_LEVELS, 0.29));
+    }
+
+    #[test]
+    fn ranges_of_powers_of_two_take_only_these() {
+        assert_eq!(levels("aggregated.tp = { min = 1, max = 8 }"), [1.0, 2.0, 4.0, 8.0]);
+        assert!(domain("aggregated.tp = { min = 1, max = 6 }").unwrap_err().contains("write max = 4 or max = 8"));
+        assert!(domain("aggregated.tp = { min = 1, max = 8, step = 3 }").unwrap_err().contains("takes no step"));
+    }
+
+    #[test]
+    fn values_can_ask_for_a_logarithmic_scale() {
+        assert!(domain("router.temperature = { values = [0.1, 1.0], log = true }").unwrap().log);
+        assert!(!domain("router.temperature = { values = [0.0, 1.0], log = true }").unwrap().log, "0 has no logarithm");
+        assert!(domain("engine.max_num_seqs = [64, 128]").unwrap().log, "the schema says so of this knob");
+    }
+
+    #[test]
+    fn refusals_say_what_to_write() {
+        for (line, expected) in [
+            ("aggregated.workers = { min = 1, max = 10, step = 4 }", "write max = 9 or max = 13"),
+            ("engine.max_num_seqs = { min = 16, max = 100, log = true, step = 2 }", "write max = 64 or max = 128"),
+            ("engine.max_num_seqs = { min = 16, max = 64, log = true, step = 1 }", "write 2 or more"),
+            ("aggregated.workers = { min = 1, max = 60000 }", "has 60000 levels"),
+            ("engine.max_num_seqs = { values = [64], min = 1 }", "`min` means nothing beside `values`"),
+            ("engine.max_num_seqs = { values = 64 }", "must be a list"),
+            ("engine.max_num_seqs = [[64]]", "must be an integer, not a list"),
+            ("router.temperature = { min = nan, max = 1.0 }", "must be a finite number"),
+            ("router.temperature = [0.5, 0.50]", "lists 0.5 twice"),
+            ("engine.max_num_seqs = 2024-01-01", "must be an integer, not a date"),
+            ("engine = 3", "`engine` is a group of knobs"),
+            ("tp = [1, 2]", "did you mean `aggregated.tp`?"),
+            ("engine.budget = 3", "write `budget` under `[search]`"),
+            ("kv.host_gib = 64", "does not simulate it yet"),
+        ] {
+            let error = domain(line).expect_err(line);
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
 }

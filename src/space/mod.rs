@@ -3,13 +3,19 @@
 
 mod assemble;
 mod check;
+pub mod deploy;
 mod domains;
 pub mod enumerate;
 pub mod error;
+mod goals;
 pub mod identity;
+mod json_schema;
 pub mod knob;
 mod nearest;
 pub mod parse;
+mod ranges;
+mod reference;
+mod requests;
 mod scalar;
 pub mod schema;
 mod sections;
@@ -17,7 +23,10 @@ mod source;
 pub mod study;
 mod tree;
 
-pub use error::{SpaceError, SpaceErrors};
+pub use deploy::{Deployer, Refusal, RefusalCode};
+pub use error::{Snippet, SpaceError, SpaceErrors};
+pub use json_schema::json_schema;
 pub use knob::{Candidate, Condition, Domain, Knob, Space, Value};
 pub use parse::{load, load_replay, parse, parse_replay};
+pub use reference::reference_markdown;
 pub use study::{Constraint, KnobSummary, Objective, SearchSpec, Study};

@@ -7,11 +7,11 @@ use super::assemble::{assemble, values_words};
 use super::error::{SpaceError, SpaceErrors};
 use super::source::{Finding, Source, Sources, Span};
 use super::tree::{self, Entry, Raw};
-use super::{Study, check, domains, scalar, sections};
+use super::{Study, check, domains, goals, requests, scalar, sections};
 use crate::workload::SourceSpec;
 
 /// Largest file that is read: a search space has a few kilobytes.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads a search space.
 ///
@@ -63,7 +63,7 @@ fn read(path: &Path) -> Result<String, SpaceErrors> {
             column: 0,
             path: String::new(),
             what,
-            why: String::new(),
+            note: String::new(),
             remedy: remedy.into(),
             snippet: None,
         }]))
@@ -141,9 +141,9 @@ fn read_study(
     let checked = check::check(document, is_search, sources);
     let model = sections::model(&checked, sources);
     let hardware = sections::hardware(&checked);
-    let workload = sections::workload(&checked, path.and_then(Path::parent), sources);
-    let objectives = sections::objectives(&checked, is_search, sources);
-    let constraints = sections::constraints(&checked, sources);
+    let workload = requests::workload(&checked, path.and_then(Path::parent), sources);
+    let objectives = goals::objectives(&checked, is_search, sources);
+    let constraints = goals::constraints(&checked, sources);
     let knobs = domains::given(&checked.knobs, sources);
     if let Some((model, ..)) = &model {
         sections::check_shapes(&knobs.given, model, sources);
@@ -170,7 +170,7 @@ fn read_study(
         tree::set(document, "workload.trace", Raw::Text(absolute.to_string_lossy().into_owned()));
     }
     let stem = path.and_then(Path::file_stem).map(|s| scalar::to_file_name(&s.to_string_lossy()));
-    Some(Study {
+    let study = Study {
         name: checked.text("study.name").or(stem).unwrap_or_else(|| "study".into()),
         seed: checked.int("study.seed")?.unsigned_abs(),
         path: path.map(Path::to_path_buf),
@@ -195,5 +195,17 @@ fn read_study(
         shortlist_size: checked.int("shortlist.size").and_then(|v| usize::try_from(v).ok())?,
         warnings: Vec::new(),
         document: Vec::new(),
-    })
+    };
+    check_timing(&study, &checked, sources);
+    Some(study)
+}
+
+/// A quantisation that was measured for no worker of the space.
+fn check_timing(study: &Study, checked: &check::Checked, sources: &mut Sources) {
+    let Some(quant) = checked.given("timing.quant") else { return };
+    let built: Vec<_> = study.worker_shapes().iter().map(|shape| study.timing.build(shape)).collect();
+    if let (Some(Err(reason)), true) = (built.first(), built.iter().all(Result::is_err)) {
+        let finding = Finding::new(reason.clone(), "", "write a measured one, or leave it out");
+        sources.error(quant.span, "timing.quant", finding);
+    }
 }

@@ -6,6 +6,9 @@ use super::schema::{Fallback, Kind};
 use super::source::{Finding, Sources};
 use super::tree::{Node, Raw};
 
+/// A bound of reals that is no rule but keeps sums finite; not shown.
+pub(crate) const UNBOUNDED: f64 = 1e15;
+
 /// What the schema says of a value, whether of a key or of a knob.
 #[derive(Clone, Copy)]
 pub(crate) struct Rule<'a> {
@@ -34,12 +37,12 @@ fn value(raw: &Raw, rule: Rule<'_>) -> Result<Value, Finding> {
         && matches!(rule.kind, Kind::Int { .. } | Kind::Real { .. })
     {
         let what = format!("`{path}` = {digits} does not fit in a 64-bit integer");
-        return Err(Finding::new(what, range_words(rule), example(rule)));
+        return Err(Finding::new(what, range_words(rule), bound(digits.starts_with('-'), rule)));
     }
     match (rule.kind, raw) {
         (Kind::Bool, Raw::Bool(v)) => Ok(Value::Bool(*v)),
         (Kind::Int { min, max }, Raw::Int(v)) if (min..=max).contains(v) => Ok(Value::Int(*v)),
-        (Kind::Int { .. }, Raw::Int(v)) => Err(out_of_range(&v.to_string(), rule)),
+        (Kind::Int { .. }, Raw::Int(v)) => Err(out_of_range(*v as f64, rule)),
         (Kind::Int { .. }, Raw::Real(v)) if v.fract() == 0.0 && v.abs() < 1e15 => {
             let what = format!("`{path}` must be an integer, not {v:?}");
             Err(Finding::new(what, rule.doc, format!("write {v:.0}")))
@@ -57,6 +60,10 @@ fn value(raw: &Raw, rule: Rule<'_>) -> Result<Value, Finding> {
             let what = format!("the catalogue has no {} `{v}`", catalogue.what);
             Err(Finding::new(what, "", did_you_mean(v, &names)))
         }
+        (Kind::Label, Raw::Text(v)) if !v.trim().is_empty() && !v.contains(char::is_control) => {
+            Ok(Value::Text(v.clone()))
+        }
+        (Kind::Label, Raw::Text(_)) => Err(Finding::new(format!("`{path}` is no label"), rule.doc, example(rule))),
         (Kind::FileName, Raw::Text(v)) => file_name(v, rule),
         (Kind::Path, Raw::Text(v)) if v.is_empty() || v.contains('\0') => {
             Err(Finding::new(format!("`{path}` is no path"), rule.doc, example(rule)))
@@ -69,7 +76,7 @@ fn value(raw: &Raw, rule: Rule<'_>) -> Result<Value, Finding> {
 fn real(v: f64, rule: Rule<'_>) -> Result<Value, Finding> {
     let Kind::Real { min, max, open } = rule.kind else { unreachable!("called for reals only") };
     if v < min || v > max || (open && v == min) {
-        return Err(out_of_range(&v.to_string(), rule));
+        return Err(out_of_range(v, rule));
     }
     // Adding 0 makes one zero of the two, so that one value has one name.
     Ok(Value::Real(v + 0.0))
@@ -135,8 +142,29 @@ fn wrong_type(kind: Kind, raw: &Raw, rule: Rule<'_>) -> Finding {
     Finding::new(what, rule.doc, remedy)
 }
 
-fn out_of_range(shown: &str, rule: Rule<'_>) -> Finding {
-    Finding::new(format!("`{}` = {shown} is out of range", rule.path), range_words(rule), example(rule))
+fn out_of_range(v: f64, rule: Rule<'_>) -> Finding {
+    let is_low = match rule.kind {
+        Kind::Int { min, .. } => v < min as f64,
+        Kind::Real { min, .. } => v <= min,
+        _ => false,
+    };
+    Finding::new(format!("`{}` = {v} is out of range", rule.path), range_words(rule), bound(is_low, rule))
+}
+
+/// The bound that a number is beyond, as a remedy.
+fn bound(is_low: bool, rule: Rule<'_>) -> String {
+    let without = match rule.fallback {
+        Fallback::Value(literal) => format!("; left out, it is {}", Value::from(literal).to_toml()),
+        _ => String::new(),
+    };
+    match (rule.kind, is_low) {
+        (Kind::Int { min, .. }, true) => format!("write {min} or more{without}"),
+        (Kind::Int { max, .. }, false) => format!("write {max} or less{without}"),
+        (Kind::Real { min, open: true, .. }, true) => format!("write a number above {min}{without}"),
+        (Kind::Real { min, .. }, true) => format!("write {min} or more{without}"),
+        (Kind::Real { max, .. }, false) => format!("write {max} or less{without}"),
+        _ => example(rule),
+    }
 }
 
 /// The type a kind wants, with an article.
@@ -145,7 +173,7 @@ pub(crate) fn type_words(kind: Kind) -> &'static str {
         Kind::Bool => "a boolean",
         Kind::Int { .. } => "an integer",
         Kind::Real { .. } => "a number",
-        Kind::Choice { .. } | Kind::Name(_) | Kind::FileName | Kind::Path => "a string",
+        Kind::Choice { .. } | Kind::Name(_) | Kind::Label | Kind::FileName | Kind::Path => "a string",
         Kind::Metrics => "a list of metric names",
     }
 }
@@ -155,8 +183,7 @@ pub(crate) fn range_words(rule: Rule<'_>) -> String {
     let unit = if rule.unit.is_empty() { String::new() } else { format!(" {}", rule.unit) };
     match rule.kind {
         Kind::Int { min, max } => format!("it is an integer from {min} to {max}{unit}"),
-        // The largest bound of the schema only keeps sums finite.
-        Kind::Real { min, max, open } if max >= 1e15 => {
+        Kind::Real { min, max, open } if max >= UNBOUNDED => {
             format!("it is a number {} {min}{unit}", if open { "above" } else { "from" })
         }
         Kind::Real { min, max, open: true } => format!("it is a number above {min}, at most {max}{unit}"),
@@ -168,8 +195,9 @@ pub(crate) fn range_words(rule: Rule<'_>) -> String {
 /// Something legal to write instead.
 fn example(rule: Rule<'_>) -> String {
     let name = rule.path.rsplit('.').next().unwrap_or(rule.path);
+    let name = name.split('[').next().unwrap_or(name);
     if let Fallback::Value(literal) = rule.fallback {
-        return format!("write a legal value, or leave it out for {}", Value::from(literal).to_toml());
+        return format!("write for example {name} = {}, which it is when left out", Value::from(literal).to_toml());
     }
     let shown = match rule.kind {
         Kind::Bool => "true".to_owned(),
@@ -177,6 +205,7 @@ fn example(rule: Rule<'_>) -> String {
         Kind::Real { min, max, .. } => Value::Real(if max <= 1.0 { max / 2.0 } else { min.max(1.0) }).to_toml(),
         Kind::Choice { legal, .. } => return one_of(legal),
         Kind::Name(catalogue) => return one_of(&(catalogue.names)()),
+        Kind::Label => "\"my-model\"".to_owned(),
         Kind::FileName => "\"my-study\"".to_owned(),
         Kind::Path => "\"traces/my-trace.jsonl\"".to_owned(),
         Kind::Metrics => "[\"usd_per_mtok_output\", \"ttft_p90_ms\"]".to_owned(),

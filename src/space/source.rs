@@ -1,6 +1,6 @@
 //! Where things were written: the file, the `--set` overrides, and byte spans in them.
 
-use super::error::SpaceError;
+use super::error::{MOST_ERRORS, Snippet, SpaceError};
 
 /// A byte range in one of the [`Sources`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,13 +63,13 @@ pub(crate) struct Sources {
 /// What is wrong and what to do, without its place.
 pub(crate) struct Finding {
     pub what: String,
-    pub why: String,
+    pub note: String,
     pub remedy: String,
 }
 
 impl Finding {
-    pub fn new(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding { what: what.into(), why: why.into(), remedy: remedy.into() }
+    pub fn new(what: impl Into<String>, note: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { what: what.into(), note: note.into(), remedy: remedy.into() }
     }
 }
 
@@ -78,8 +78,12 @@ impl Sources {
         Sources { all: vec![file], errors: Vec::new(), warnings: Vec::new() }
     }
 
-    /// Records an error at a place.
+    /// Records an error at a place; those after the first [`MOST_ERRORS`] are one too many to read,
+    /// and to locate.
     pub fn error(&mut self, span: Span, path: &str, finding: Finding) {
+        if self.errors.len() == MOST_ERRORS {
+            return;
+        }
         let error = self.located(span, path, finding);
         self.errors.push((span, error));
     }
@@ -119,9 +123,9 @@ impl Sources {
             column,
             path: path.into(),
             what: finding.what,
-            why: finding.why,
+            note: finding.note,
             remedy: finding.remedy,
-            snippet: (span != Span::TOP).then(|| (text.to_owned(), width.max(1))),
+            snippet: (span != Span::TOP).then(|| Snippet::new(text, column, width)),
         }
     }
 }
@@ -151,11 +155,23 @@ mod tests {
     }
 
     #[test]
+    fn long_lines_are_shown_around_the_place() {
+        let text = format!("{}X{}", "a".repeat(1000), "b".repeat(1000));
+        let mut sources = Sources::new(Source { name: "x".into(), text });
+        sources.error(Span::new(0, 1000..1001), "k", Finding::new("bad", "", ""));
+        let (errors, _) = sources.finish();
+        let snippet = errors[0].snippet.as_ref().unwrap();
+        assert_eq!((errors[0].column, snippet.width), (1001, 1));
+        assert_eq!(snippet.text.chars().nth(snippet.indent), Some('X'));
+        assert!(snippet.text.len() <= 160);
+    }
+
+    #[test]
     fn a_span_over_several_lines_is_underlined_on_its_first() {
         let text = "k = [\n 1,\n]".to_owned();
         let mut sources = Sources::new(Source { name: "x".into(), text });
         sources.error(Span::new(0, 4..11), "k", Finding::new("bad", "", ""));
         let (errors, _) = sources.finish();
-        assert_eq!(errors[0].snippet, Some(("k = [".into(), 1)));
+        assert_eq!(errors[0].snippet, Some(Snippet { text: "k = [".into(), indent: 4, width: 1 }));
     }
 }

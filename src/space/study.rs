@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::SpaceError;
 use super::tree::{self, Entry, Raw};
-use super::{Candidate, Space, Value};
+use super::{Candidate, Space, Value, deploy};
 use crate::catalog::{Dtype, GpuSpec, ModelSpec};
-use crate::timing::TimingSpec;
+use crate::timing::{TimingSpec, WorkerShape};
 use crate::twin::deployment::Sla;
 use crate::workload::{SourceSpec, WorkloadSpec};
 
@@ -102,6 +102,29 @@ impl Constraint {
 }
 
 impl Study {
+    /// Every worker that some candidate may have: each backend with each tensor-parallel size.
+    pub fn worker_shapes(&self) -> Vec<WorkerShape> {
+        let levels =
+            |is: fn(&str) -> bool| self.space.knobs.iter().filter(move |k| is(&k.name)).flat_map(|k| &k.domain.values);
+        let mut shapes: Vec<WorkerShape> = Vec::new();
+        for name in levels(|n| n == "engine.backend") {
+            for tp in levels(|n| n.ends_with(".tp")) {
+                let shape = WorkerShape {
+                    model: self.model.clone(),
+                    gpu: self.gpu.clone(),
+                    backend: deploy::backend(&name.to_string()),
+                    dtype: self.dtype,
+                    kv_dtype: self.kv_dtype,
+                    tp: deploy::as_u32(tp),
+                };
+                if !shapes.contains(&shape) {
+                    shapes.push(shape);
+                }
+            }
+        }
+        shapes
+    }
+
     /// A search space with one candidate: this study with every active knob pinned, ready for
     /// `replay` from a file in `directory` (which decides the relative path of the trace).
     /// `[search]` and `[shortlist]` are left out, the price is written down.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use toml::de::{DeTable, DeValue};
 
+use super::error::MOST_ERRORS;
 use super::source::{Finding, Source, Sources, Span};
 use super::{Value, schema};
 
@@ -90,17 +91,34 @@ pub(crate) fn parse_file(sources: &mut Sources) -> Vec<Entry> {
     let text = sources.all[0].text.clone();
     let (table, errors) = DeTable::parse_recoverable(&text);
     let mut last_line = 0;
-    for error in &errors {
+    for error in errors.iter().take(MOST_ERRORS) {
         let range = error.span().unwrap_or(text.len()..text.len());
         let (line, _) = sources.all[0].line_column(range.start);
         // One slip often confuses the parser for the rest of its line.
         if line != last_line {
+            let path = field_at(&text, range.start);
             let span = Span::new(0, range);
-            sources.error(span, "", syntax_finding(error));
+            sources.error(span, &path, syntax_finding(error));
         }
         last_line = line;
     }
     entries(table.get_ref(), 0)
+}
+
+/// The field that a syntax error is about, as far as its line and the heading above it tell.
+fn field_at(text: &str, byte: usize) -> String {
+    let before = text.get(..byte).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |i| i + 1);
+    let line = text[start..].lines().next().unwrap_or("").trim();
+    let heading = |line: &str| line.trim_matches(['[', ']', ' ']).to_owned();
+    if line.starts_with('[') {
+        return heading(line);
+    }
+    let section = before[..start].lines().rev().find(|l| l.starts_with('[')).map(heading).unwrap_or_default();
+    match line.split_once('=') {
+        Some((key, _)) => join(&section, key.trim()),
+        None => section,
+    }
 }
 
 fn syntax_finding(error: &toml::de::Error) -> Finding {

@@ -6,10 +6,16 @@ const AGGREGATED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"])];
 /// A router has a choice only among several workers.
 const ROUTED: &[Active] = &[Active::NotOne("aggregated.workers")];
 const KV_ROUTED: &[Active] = &[Active::Is("router.policy", &["kv"])];
-/// The credit is part of the prefill term, so it means nothing when that has no weight.
-const CREDITED: &[Active] = &[Active::Is("router.policy", &["kv"]), Active::NotZero("router.prefill_load_scale")];
+/// The credit is for cached prefixes, and part of the prefill term: it means nothing when there are
+/// none, or when that term has no weight.
+const CREDITED: &[Active] = &[
+    Active::Is("router.policy", &["kv"]),
+    Active::On("engine.prefix_caching"),
+    Active::NotZero("router.prefill_load_scale"),
+];
 const DECAYED: &[Active] = &[
     Active::Is("router.policy", &["kv"]),
+    Active::On("engine.prefix_caching"),
     Active::NotZero("router.prefill_load_scale"),
     Active::NotZero("router.overlap_credit"),
 ];
@@ -26,7 +32,7 @@ const DEFAULT: KnobRow = KnobRow {
     doc: "",
 };
 
-/// Largest number of workers, sequences and blocks that a knob takes: far beyond any cluster, and
+/// Largest number of sequences, tokens and blocks that a knob takes: far beyond any worker, and
 /// small enough that products stay within the twin's integers.
 const MANY: i64 = 1 << 24;
 
@@ -61,7 +67,7 @@ pub const KNOBS: &[KnobRow] = &[
     },
     KnobRow {
         name: "aggregated.workers",
-        kind: Kind::Int { min: 1, max: MANY },
+        kind: Kind::Int { min: 1, max: 65_536 },
         log: true,
         unit: "workers",
         block: "split",

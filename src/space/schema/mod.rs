@@ -7,6 +7,9 @@
 
 mod keys;
 mod knobs;
+mod model;
+mod row;
+mod workload;
 
 pub use keys::{KEYS, SECTIONS};
 pub use knobs::{KNOBS, LATER_GROUPS, LATER_KNOBS};
@@ -66,7 +69,9 @@ pub enum Kind {
     },
     /// A name out of a catalogue.
     Name(Catalogue),
-    /// A name that becomes part of file names: see [`super::sections`].
+    /// Any text that is not empty.
+    Label,
+    /// A name that becomes part of file names: letters, digits, `.`, `_` and `-`.
     FileName,
     /// A path, relative to the TOML file (in `--set`: to the current directory).
     Path,
@@ -83,6 +88,8 @@ pub struct Catalogue {
     pub names: fn() -> Vec<&'static str>,
     /// Whether it has a name, aliases included.
     pub has: fn(&str) -> bool,
+    /// A key beside it that makes any other name legal, as a label.
+    pub label_beside: Option<&'static str>,
 }
 
 /// A key applies only while another key of the same document has one of these values.
@@ -125,6 +132,8 @@ pub struct Key {
 pub enum Active {
     /// The knob has one of these values.
     Is(&'static str, &'static [&'static str]),
+    /// The knob is true.
+    On(&'static str),
     /// The knob is a number other than 0.
     NotZero(&'static str),
     /// The knob is a number above 1, or means nothing itself.
@@ -135,7 +144,7 @@ impl Active {
     /// The earlier knob.
     pub fn knob(&self) -> &'static str {
         match self {
-            Active::Is(knob, _) | Active::NotZero(knob) | Active::NotOne(knob) => knob,
+            Active::Is(knob, _) | Active::On(knob) | Active::NotZero(knob) | Active::NotOne(knob) => knob,
         }
     }
 
@@ -144,6 +153,7 @@ impl Active {
         match (self, value) {
             (Active::Is(_, names), Some(Value::Text(v))) => names.contains(&v.as_str()),
             (Active::Is(..), _) => false,
+            (Active::On(_), v) => v == Some(&Value::Bool(true)),
             (Active::NotZero(_), v) => v.and_then(Value::as_f64).is_some_and(|v| v != 0.0),
             (Active::NotOne(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 1.0),
         }
@@ -153,6 +163,7 @@ impl Active {
     pub fn words(&self) -> String {
         match self {
             Active::Is(knob, names) => format!("`{knob}` is {}", names.join(" or ")),
+            Active::On(knob) => format!("`{knob}` is true"),
             Active::NotZero(knob) => format!("`{knob}` is not 0"),
             Active::NotOne(knob) => format!("`{knob}` is not 1"),
         }
@@ -295,6 +306,8 @@ mod tests {
         assert_eq!(default("engine.max_num_batched_tokens"), Value::Int(engine.max_num_batched_tokens.into()));
         assert_eq!(default("engine.prefix_caching"), Value::Bool(engine.prefix_caching));
         assert_eq!(default("engine.chunked_prefill"), Value::Bool(engine.chunked_prefill));
+        let host_ms = crate::timing::surface::default_host_ms();
+        assert_eq!(key("timing.host_ms").unwrap().fallback, Fallback::Value(Literal::Real(host_ms)));
         let router = RouterConfig::default();
         assert_eq!(default("router.policy"), Value::Text("round_robin".into()));
         assert_eq!(default("router.overlap_credit"), Value::Real(router.overlap_credit));
