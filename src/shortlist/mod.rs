@@ -25,7 +25,7 @@ pub use markdown::escape_markdown;
 pub use misses::{Blocker, blockers};
 pub use select::{Role, Selection};
 pub use shape::{Shape, shape_of};
-pub use table::render_terminal;
+pub use table::{render_frontier, render_terminal};
 pub use words::{metric_label, significant};
 pub use write::write;
 

@@ -242,7 +242,6 @@ impl Builder {
         let (session_offsets, session_requests) = sessions_of(&self.requests, self.session_names.len());
         shift_arrivals(&mut self.requests);
         Workload {
-            path_cache: Default::default(),
             requests: self.requests,
             block_tokens: self.block_tokens,
             block_offsets: self.block_offsets,

@@ -91,7 +91,6 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
     let session_names =
         (0..starts.len()).map(|s| if spec.turns > 1 { format!("s{s}") } else { String::new() }).collect();
     Ok(Workload {
-        path_cache: Default::default(),
         requests,
         block_tokens: spec.block_tokens,
         block_offsets,
