@@ -2,37 +2,21 @@
 
 use std::path::Path;
 
+use servescout::catalog::Backend;
 use servescout::space::{self, Candidate, Deployer, Refusal, RefusalCode, Study, Value};
 use servescout::twin::Deployment;
-use servescout::twin::deployment::{Pool, Preemption, RouterPolicy, Topology};
-use servescout::workload::{Load, Request, Workload};
+use servescout::twin::deployment::{Pool, Preemption, RouterPolicy, Topology, WaitingOrder};
+use servescout::workload::{self, Workload, WorkloadSpec};
 
 /// A workload of single requests with these prompt and output lengths.
 fn workload(lengths: &[(u32, u32)]) -> Workload {
-    let requests = lengths.iter().enumerate().map(|(i, &(input_tokens, output_tokens))| Request {
-        arrival_ms: 0.0,
-        delay_ms: 0.0,
-        input_tokens,
-        output_tokens,
-        session: i as u32,
-        turn: 0,
-        row: i as u32,
-    });
-    let count = lengths.len() as u32;
-    Workload {
-        requests: requests.collect(),
-        block_tokens: 512,
-        block_offsets: vec![0; lengths.len() + 1],
-        blocks: Vec::new(),
-        distinct_blocks: 0,
-        session_offsets: (0..=count).collect(),
-        session_requests: (0..count).collect(),
-        session_names: vec![String::new(); lengths.len()],
-        grows: false,
-        load: Load::Open,
-        source: "test".into(),
-        sha256: String::new(),
-    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trace.jsonl");
+    let line = |(input, output): &(u32, u32)| {
+        format!("{{\"timestamp\": 0, \"input_length\": {input}, \"output_length\": {output}}}\n")
+    };
+    std::fs::write(&path, lengths.iter().map(line).collect::<String>()).unwrap();
+    workload::load(&WorkloadSpec::trace(path)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn study(overrides: &[&str]) -> Study {
@@ -218,6 +202,43 @@ fn contradicting_limits_are_refused() {
     let refusal = limits(64, 2048, false, &[(2049, 1)]).unwrap_err();
     assert!(refusal.reason.contains("the longest prompt has 2049 tokens"), "{refusal}");
     assert!(limits(64, 2048, true, &[(2049, 1)]).is_ok());
+}
+
+#[test]
+fn each_backend_has_its_own_knobs_and_limits() {
+    let study = study(&[
+        "engine.backend=['vllm','sglang','trtllm']",
+        "engine.preemption=['lifo','fifo']",
+        "engine.waiting_order=['fifo','longest_prefix']",
+        "engine.max_prefill_tokens=[4096,8192]",
+        "engine.schedule_conservativeness=[0.3,1.0]",
+        "engine.max_num_batched_tokens=128",
+        "engine.max_num_seqs=[128,256]",
+    ]);
+    let of = |backend: &str| candidate(&study, &[("engine.backend", Value::Text(backend.into()))]);
+    let names = |candidate: &Candidate| -> Vec<String> {
+        study.space.describe(candidate).into_iter().map(|(name, _)| name.to_owned()).collect()
+    };
+    let has = |backend: &str, name: &str| names(&of(backend)).iter().any(|n| n == name);
+    for (backend, preemption, sglang) in [("vllm", true, false), ("sglang", false, true), ("trtllm", false, false)] {
+        assert_eq!(has(backend, "engine.preemption"), preemption, "{backend}");
+        for knob in ["engine.waiting_order", "engine.max_prefill_tokens", "engine.schedule_conservativeness"] {
+            assert_eq!(has(backend, knob), sglang, "{backend} {knob}");
+        }
+    }
+    let values = [
+        ("engine.backend", Value::Text("sglang".into())),
+        ("engine.waiting_order", Value::Text("longest_prefix".into())),
+        ("engine.max_prefill_tokens", Value::Int(4096)),
+        ("engine.schedule_conservativeness", Value::Real(0.3)),
+        ("engine.max_num_seqs", Value::Int(256)),
+    ];
+    let deployment = deploy(&study, SHORT, &values).unwrap();
+    let engine = &pool(&deployment).engine;
+    assert_eq!((engine.backend, engine.waiting_order), (Backend::Sglang, WaitingOrder::LongestPrefix));
+    assert_eq!((engine.max_prefill_tokens, engine.schedule_conservativeness), (4096, 0.3));
+    let trtllm = [("engine.backend", Value::Text("trtllm".into())), ("engine.max_num_seqs", Value::Int(256))];
+    assert_eq!(deploy(&study, SHORT, &trtllm).unwrap_err().code, RefusalCode::Limits);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::catalog::Backend;
 use crate::timing::memory::kv_capacity;
 use crate::timing::{Timing, TimingSpec, WorkerShape};
 use crate::twin::Deployment;
-use crate::twin::deployment::{EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology};
+use crate::twin::deployment::{EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology, WaitingOrder};
 use crate::workload::Workload;
 
 /// Why a candidate is not simulated.
@@ -139,7 +139,10 @@ impl<'a> Deployer<'a> {
             chunked_prefill: pick.flag("engine.chunked_prefill"),
             preemption: preemption(&pick.text("engine.preemption")),
             max_model_len: pick.optional_u32("engine.max_model_len"),
-            ..EngineConfig::default()
+            waiting_order: waiting_order(&pick.text("engine.waiting_order")),
+            max_prefill_tokens: pick.u32("engine.max_prefill_tokens"),
+            schedule_conservativeness: pick.real("engine.schedule_conservativeness"),
+            gpu_blocks: 0,
         };
         self.check_limits(&engine)?;
         engine.gpu_blocks = self.gpu_blocks(pick.optional_u32("engine.gpu_blocks"), &engine, shape)?;
@@ -148,6 +151,10 @@ impl<'a> Deployer<'a> {
 
     fn check_limits(&self, engine: &EngineConfig) -> Result<(), Refusal> {
         let EngineConfig { max_num_batched_tokens: tokens, max_num_seqs: seqs, .. } = *engine;
+        // SGLang's passes either prefill or decode, and what it cannot prefill it rejects.
+        if engine.backend == Backend::Sglang {
+            return Ok(());
+        }
         if tokens < seqs {
             let reason =
                 format!("max_num_batched_tokens = {tokens} is below max_num_seqs = {seqs}: the engine would not start");
@@ -315,6 +322,14 @@ fn preemption(name: &str) -> Preemption {
     }
 }
 
+fn waiting_order(name: &str) -> WaitingOrder {
+    match name {
+        "fifo" => WaitingOrder::Fifo,
+        "longest_prefix" => WaitingOrder::LongestPrefix,
+        other => panic!("the schema has a waiting order {other} that the twin has not"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,6 +347,9 @@ mod tests {
             ),
             ("router.policy", |n| {
                 router_policy(n);
+            }),
+            ("engine.waiting_order", |n| {
+                waiting_order(n);
             }),
             ("engine.preemption", |n| {
                 preemption(n);

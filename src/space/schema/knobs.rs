@@ -48,7 +48,7 @@ pub const KNOBS: &[KnobRow] = &[
     },
     KnobRow {
         name: "engine.backend",
-        kind: Kind::Choice { legal: &["vllm"], later: &["sglang", "trtllm"] },
+        kind: Kind::Choice { legal: &["vllm", "sglang", "trtllm"], later: &[] },
         fallback: Fallback::Value(Literal::Text("vllm")),
         block: "shape",
         doc: "Serving engine whose scheduler is simulated.",
@@ -112,7 +112,7 @@ pub const KNOBS: &[KnobRow] = &[
         fallback: Fallback::Value(Literal::Int(8192)),
         unit: "tokens",
         block: "limits",
-        doc: "Most tokens in one pass, decoding sequences and prefill chunks together.",
+        doc: "Most tokens in one pass, decoding sequences and prefill chunks together (SGLang: the chunk size).",
         ..DEFAULT
     },
     KnobRow {
@@ -136,6 +136,36 @@ pub const KNOBS: &[KnobRow] = &[
         block: "limits",
         active: &[Active::Is("engine.backend", &["vllm"])],
         doc: "Which running request loses its KV blocks when they run out: the last admitted, or the first.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.waiting_order",
+        kind: Kind::Choice { legal: &["fifo", "longest_prefix"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("fifo")),
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"]), Active::On("engine.prefix_caching")],
+        doc: "Which waiting request is prefilled next: the first come, or the one with the longest cached prefix.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.max_prefill_tokens",
+        kind: Kind::Int { min: 1, max: MANY },
+        log: true,
+        fallback: Fallback::Value(Literal::Int(16_384)),
+        unit: "tokens",
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"])],
+        doc: "Most new prompt tokens in one prefill pass.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.schedule_conservativeness",
+        kind: Kind::Real { min: 0.0, max: 100.0, open: true },
+        log: true,
+        fallback: Fallback::Value(Literal::Real(1.0)),
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"])],
+        doc: "Scales the share of output still to come that admission reserves memory for.",
         ..DEFAULT
     },
     KnobRow {

@@ -306,6 +306,8 @@ mod tests {
         assert_eq!(default("engine.max_num_batched_tokens"), Value::Int(engine.max_num_batched_tokens.into()));
         assert_eq!(default("engine.prefix_caching"), Value::Bool(engine.prefix_caching));
         assert_eq!(default("engine.chunked_prefill"), Value::Bool(engine.chunked_prefill));
+        assert_eq!(default("engine.max_prefill_tokens"), Value::Int(engine.max_prefill_tokens.into()));
+        assert_eq!(default("engine.schedule_conservativeness"), Value::Real(engine.schedule_conservativeness));
         let host_ms = crate::timing::surface::default_host_ms();
         assert_eq!(key("timing.host_ms").unwrap().fallback, Fallback::Value(Literal::Real(host_ms)));
         let router = RouterConfig::default();
