@@ -24,6 +24,7 @@ pub mod catalog;
 pub mod cli;
 pub mod evaluator;
 pub mod frontier;
+pub mod plot;
 pub mod search;
 pub mod shortlist;
 pub mod space;

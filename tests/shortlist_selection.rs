@@ -131,7 +131,26 @@ fn near_duplicates_of_one_shape_are_merged_and_named() {
     assert_eq!(merged[0].row, 10);
     let ids: Vec<String> = [11, 12].map(|i| study.space.id(&run.evaluations()[i].candidate)).to_vec();
     assert_eq!(merged[0].stands_for, ids);
-    assert!(merged[0].why.contains("Stands for 2 further"), "{}", merged[0].why);
+    assert!(merged[0].why.contains("Stands for 2 further frontier members"), "{}", merged[0].why);
+}
+
+#[test]
+fn a_member_that_pays_for_an_imperceptible_gain_is_not_worth_measuring() {
+    let study = study();
+    let rows = vec![
+        point(&study, 1, 2, 64, 1.0, 4000.0, 10.0),
+        point(&study, 2, 2, 64, 2.0, 700.0, 10.0),
+        point(&study, 4, 2, 64, 4.0, 300.0, 10.0),
+        // Half a percent faster for half as much again.
+        point(&study, 4, 3, 64, 6.0, 298.5, 10.0),
+        // A third of a percent further.
+        point(&study, 8, 3, 64, 9.0, 297.5, 10.0),
+    ];
+    let (_, list) = shortlist(&study, &rows, 6);
+    assert_eq!((list.counts.frontier, list.counts.distinct), (5, 3));
+    let fastest = list.picks.iter().find(|p| p.roles.contains(&Role::Best(1))).unwrap();
+    assert_eq!((fastest.row, fastest.stands_for.len()), (2, 2));
+    assert!(fastest.why.starts_with("Within 0.8 % of the lowest TTFT p90 of the frontier: 300 ms."), "{}", fastest.why);
 }
 
 #[test]

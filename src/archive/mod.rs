@@ -29,6 +29,7 @@ pub use clock::{Utc, default_run_path};
 pub use columns::{Columns, knob_unit};
 pub use csv::Csv;
 pub use error::{ArchiveError, Damage};
+pub(crate) use files::commit_temporary;
 pub use files::write_atomic;
 pub use manifest::{Manifest, Run, Session, WorkloadEntry};
 pub use requests::{RequestRow, requests_jsonl, requests_parquet};

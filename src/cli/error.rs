@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::timing::TimingError;
 use crate::archive::ArchiveError;
+use crate::plot::PlotError;
 use crate::search::DriverError;
 use crate::space::SpaceErrors;
 use crate::workload::WorkloadError;
@@ -71,6 +72,15 @@ impl From<DriverError> for CliError {
         match error {
             DriverError::Mismatch { .. } => CliError::User(error.to_string()),
             DriverError::Sink { .. } | DriverError::Threads { .. } => CliError::Failure(error.to_string()),
+        }
+    }
+}
+
+impl From<PlotError> for CliError {
+    fn from(error: PlotError) -> Self {
+        match error {
+            PlotError::File(error) => error.into(),
+            PlotError::Draw(_) => CliError::Failure(error.to_string()),
         }
     }
 }

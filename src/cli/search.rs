@@ -11,6 +11,7 @@ use super::progress::{Counted, Stop, Watch};
 use super::{CliError, Exit, Overrides, report, terminal};
 use crate::archive::{Batch, RunData, RunDir, Setup, default_run_path};
 use crate::evaluator::Evaluator;
+use crate::plot;
 use crate::search::{self, Committed, Driver, STRATEGIES, Settings, Sink, SinkError, StopReason, hypervolume_history};
 use crate::shortlist::{self, Shortlist};
 use crate::space::{self, Study};
@@ -211,6 +212,7 @@ fn finish_files(run: &RunDir, data: &RunData) -> Result<Shortlist, CliError> {
     run.write_frontier(&data.study, &data.batches)?;
     let shortlist = shortlist::build(data, data.study.shortlist_size);
     shortlist::write(run.path(), data, &shortlist)?;
+    plot::draw_all(data, &shortlist, &run.path().join("plots"))?;
     Ok(shortlist)
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::misses::bound_words;
 use super::shape::shape_words;
-use super::words::{metric_label, percent, significant, with_unit};
+use super::words::{count, counted, metric_label, metric_phrase, percent, significant, with_unit};
 use super::{Margin, Pick, Role, Shortlist, write::directory_name};
 use crate::archive::{RunData, knob_unit};
 use crate::search::Evaluation;
@@ -16,10 +16,11 @@ pub fn escape_markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\\' | '`' | '*' | '[' | ']' | '|' | '#' | '~' | '!' | '$' => {
+            '\\' | '`' | '*' | '[' | ']' | '|' | '~' | '$' => {
                 out.push('\\');
                 out.push(c);
             }
+            '#' if out.is_empty() => out.push_str("\\#"),
             // Between letters an underscore is only that; elsewhere it could begin emphasis.
             '_' if !out.chars().last().is_some_and(char::is_alphanumeric) => out.push_str("\\_"),
             '<' => out.push_str("&lt;"),
@@ -39,13 +40,19 @@ impl Role {
             Role::Knee => "knee".into(),
             Role::Best(objective) => {
                 let spec = study.objectives[objective];
-                format!("{} {}", if spec.maximize { "highest" } else { "lowest" }, metric_label(spec.metric))
+                format!("{} {}", if spec.maximize { "highest" } else { "lowest" }, metric_phrase(spec.metric))
             }
             Role::Covers => "covers the frontier".into(),
             Role::Hedge => "hedge".into(),
             Role::NearestMiss => "NEAREST MISS".into(),
         }
     }
+}
+
+/// With its first letter as a capital.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
 
 /// All roles of a pick in a few words.
@@ -102,6 +109,14 @@ pub(crate) fn room_words(margin: &Margin) -> String {
     }
 }
 
+/// Value and room, or the room alone where the value has a column of its own.
+pub(crate) fn margin_cell(study: &Study, margin: &Margin) -> String {
+    if study.objectives.iter().any(|o| o.metric == margin.metric) {
+        return room_words(margin);
+    }
+    format!("{} ({})", column_value(margin.metric, margin.value), room_words(margin))
+}
+
 /// The document.
 pub(crate) fn markdown(run: &RunData, shortlist: &Shortlist) -> String {
     let mut out = String::new();
@@ -151,7 +166,7 @@ fn write_summary(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std:
         .iter()
         .map(|o| {
             let verb = if o.maximize { "maximise" } else { "minimise" };
-            format!("{verb} {} (`{}`)", metric_label(o.metric), METRICS[o.metric].name)
+            format!("{verb} {} (`{}`)", metric_phrase(o.metric), METRICS[o.metric].name)
         })
         .collect();
     writeln!(out, "Objectives: {}.", objectives.join("; "))?;
@@ -159,11 +174,15 @@ fn write_summary(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std:
         study.constraints.iter().flat_map(|c| Margin::of(c, &[])).map(|margin| bound_words(&margin)).collect();
     let bounds = if bounds.is_empty() { "none".into() } else { bounds.join("; ") };
     writeln!(out, "Constraints: {}.", escape_markdown(&bounds))?;
-    writeln!(out, "Workload: {}, {} requests.\n", escape_markdown(&run.workload.source), run.workload.requests)?;
+    let requests = counted(run.workload.requests, "request");
+    writeln!(out, "Workload: {requests} of {}.\n", escape_markdown(&run.workload.source))?;
     writeln!(
         out,
-        "{} candidates evaluated: {} feasible, {} infeasible, {} refused before simulation.",
-        counts.evaluated, counts.feasible, counts.infeasible, counts.refused
+        "{} evaluated: {} feasible, {} infeasible, {} refused before simulation.",
+        counted(counts.evaluated, "candidate"),
+        count(counts.feasible),
+        count(counts.infeasible),
+        count(counts.refused)
     )?;
     if shortlist.feasible {
         let coverage = shortlist.coverage.map_or(String::new(), |share| {
@@ -171,8 +190,9 @@ fn write_summary(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std:
         });
         writeln!(
             out,
-            "The frontier has {} members, {} after merging near-duplicates of one deployment shape.{coverage}\n",
-            counts.frontier, counts.distinct
+            "The frontier has {}, of which {} worth telling apart: the rest gain less than a percent, or are near-duplicates of one deployment shape.{coverage}\n",
+            counted(counts.frontier, "member"),
+            if counts.distinct == 1 { "1 is".to_string() } else { format!("{} are", count(counts.distinct)) }
         )
     } else if shortlist.picks.is_empty() {
         writeln!(
@@ -193,11 +213,10 @@ fn write_overview(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std
     let objectives: Vec<usize> = study.objectives.iter().map(|o| o.metric).collect();
     let margins: &[Margin] = shortlist.picks.first().map_or(&[], |pick| &pick.margins);
     let gpus = Metric::GpusMean as usize;
-    let mut titles: Vec<String> = vec!["#".into(), "Why".into(), "Deployment".into()];
+    let mut titles: Vec<String> = vec!["Rank".into(), "Why".into(), "Deployment".into()];
     titles.extend(objectives.iter().map(|&m| column_title(m)));
     titles.extend(margins.iter().map(bound_words));
-    titles.extend([column_title(gpus), "Id".into()]);
-    let titles: Vec<String> = titles.iter().map(|t| escape_markdown(t)).collect();
+    titles.extend(["GPUs".to_string(), "Id".into()]);
     writeln!(out, "| {} |", titles.join(" | "))?;
     let mut rules = vec!["---:", "---", "---"];
     rules.extend(vec!["---:"; objectives.len() + margins.len() + 1]);
@@ -226,7 +245,8 @@ fn write_pick(out: &mut String, run: &RunData, pick: &Pick) -> std::fmt::Result 
     let study = &run.study;
     let evaluation: &Evaluation = run.evaluations()[pick.row];
     let shape = shape_words(&study.space, &evaluation.candidate);
-    writeln!(out, "## {}. {}: {}\n", pick.rank, escape_markdown(&roles_words(study, pick)), escape_markdown(&shape))?;
+    let roles = escape_markdown(&capitalised(&roles_words(study, pick)));
+    writeln!(out, "## {}. {roles}: {}\n", pick.rank, escape_markdown(&shape))?;
     writeln!(out, "{}\n", escape_markdown(&pick.why))?;
     let directory = format!("shortlist/{}", directory_name(pick));
     writeln!(out, "Files: `{directory}/`. Replay it with `servescout replay {directory}/candidate.toml`.\n")?;
@@ -264,11 +284,12 @@ mod tests {
         let escaped = escape_markdown(hostile);
         assert!(!escaped.contains('\n') && !escaped.contains('<'), "{escaped}");
         for (index, c) in escaped.char_indices() {
-            if "|`[]*#".contains(c) {
+            if "|`[]*".contains(c) {
                 assert_eq!(escaped.as_bytes()[index - 1], b'\\', "{c} at {index} of {escaped}");
             }
         }
         assert_eq!(escape_markdown("engine.max_num_seqs"), "engine.max_num_seqs");
         assert_eq!(escape_markdown("_c_"), "\\_c_");
+        assert_eq!(escape_markdown("# no heading, #2"), "\\# no heading, #2");
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn nearest(study: &Study, evaluations: &[&Evaluation], size: usize) -
     let mut rows: Vec<usize> = (0..evaluations.len())
         .filter(|&row| {
             let violation = evaluations[row].violation;
-            violation.is_finite() && violation > 0.0 && !super::is_refused(evaluations[row])
+            violation.is_finite() && violation > 0.0 && !evaluations[row].is_refused()
         })
         .collect();
     rows.sort_by(|&a, &b| evaluations[a].violation.total_cmp(&evaluations[b].violation).then(a.cmp(&b)));
@@ -48,7 +48,7 @@ pub(crate) fn nearest(study: &Study, evaluations: &[&Evaluation], size: usize) -
 pub fn blockers(study: &Study, evaluations: &[&Evaluation]) -> Vec<Blocker> {
     let mut counts: BTreeMap<(bool, String), usize> = BTreeMap::new();
     for evaluation in evaluations.iter().filter(|e| !e.is_feasible()) {
-        if super::is_refused(evaluation) {
+        if evaluation.is_refused() {
             let reason = evaluation.reason.as_deref().unwrap_or("refused without a reason");
             *counts.entry((true, without_numbers(reason))).or_default() += 1;
             continue;

@@ -1,10 +1,11 @@
 //! The few candidates whose measurement on GPUs is worth most.
 //!
-//! Not the top of a sorted list. From the feasible frontier: the knee, the best of each objective,
-//! then what adds most hypervolume to the picks so far, with near-duplicates merged and deployment
-//! shapes that are not yet represented preferred; one place is kept for another kind of deployment
-//! that misses the frontier by little, as a hedge against the twin's error. When nothing is
-//! feasible: the nearest misses, marked as such.
+//! Not the top of a sorted list. Frontier members that pay for an imperceptible gain are dropped and
+//! near-duplicates merged; from the rest come the knee, the best of each objective, then what adds
+//! most hypervolume to the picks so far, with deployment shapes that are not yet represented
+//! preferred; one place is kept for another kind of deployment that misses the frontier by little,
+//! as a hedge against the twin's error. When nothing is feasible: the nearest misses, marked as such.
+//! The list is shorter than asked for when there is no more that is worth telling apart.
 //!
 //! [`build`] chooses and explains, [`write()`] leaves `shortlist.{md,json,csv}` and one directory
 //! per entry, [`render_terminal`] prints the table.
@@ -26,11 +27,10 @@ pub use misses::{Blocker, blockers};
 pub use select::{Role, Selection};
 pub use shape::{Shape, shape_of};
 pub use table::{render_frontier, render_terminal};
-pub use words::{metric_label, significant};
+pub use words::{count, counted, metric_label, metric_phrase, significant};
 pub use write::write;
 
 use crate::archive::RunData;
-use crate::search::Evaluation;
 use crate::space::Constraint;
 use crate::twin::metrics::METRICS;
 
@@ -60,7 +60,7 @@ pub struct Counts {
     pub infeasible: usize,
     pub feasible: usize,
     pub frontier: usize,
-    /// Frontier members left after near-duplicates were merged.
+    /// Frontier members that are worth telling apart.
     pub distinct: usize,
 }
 
@@ -77,7 +77,7 @@ pub struct Pick {
     pub roles: Vec<Role>,
     /// Share of the frontier's hypervolume that it added to the picks chosen before it.
     pub gain: f64,
-    /// Ids of near-duplicates that it stands for.
+    /// Ids of frontier members that gain next to nothing on it, for which it stands.
     pub stands_for: Vec<String>,
     /// One per constraint of the study, in its order.
     pub margins: Vec<Margin>,
@@ -128,7 +128,7 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
     let evaluations = run.evaluations();
     let frontier = run.frontier();
     let feasible = evaluations.iter().filter(|e| e.is_feasible()).count();
-    let refused = evaluations.iter().filter(|e| is_refused(e)).count();
+    let refused = evaluations.iter().filter(|e| e.is_refused()).count();
     let selection = if frontier.is_empty() {
         misses::nearest(&run.study, &evaluations, size)
     } else {
@@ -168,9 +168,4 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
         blockers: blockers(&run.study, &evaluations),
         inert: inert_knobs(&run.study, &evaluations),
     }
-}
-
-/// Whether a candidate was refused before it was simulated.
-fn is_refused(evaluation: &Evaluation) -> bool {
-    !evaluation.is_feasible() && evaluation.metrics.iter().all(|v| v.is_nan())
 }

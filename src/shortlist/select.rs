@@ -9,10 +9,10 @@ use crate::search::Evaluation;
 use crate::space::Study;
 
 /// Half edge of the box around a frontier member within which others of its shape count as
-/// near-duplicates: this share of the frontier's range, and on logarithmic scales at least [`SAME`].
+/// near-duplicates, as a share of the frontier's range.
 const EPSILON: f64 = 0.02;
-/// Values closer than this ratio are one, whatever the frontier's range: ln(1.01), a percent, far
-/// below what the twin can tell apart.
+/// Values closer than this are one, far below what the twin can tell apart: one percent, ln(1.01) on
+/// logarithmic scales; a percent of the range on linear ones.
 const SAME: f64 = 0.01;
 /// Weight of a candidate's hypervolume gain for each earlier pick of its shape.
 const REPEATED_SHAPE: f64 = 0.5;
@@ -52,7 +52,7 @@ pub struct Chosen {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selection {
     pub chosen: Vec<Chosen>,
-    /// Frontier members left after merging.
+    /// Frontier members that are worth telling apart.
     pub distinct: usize,
     /// Share of the frontier's hypervolume that the chosen cover together.
     pub coverage: Option<f64>,
@@ -74,8 +74,11 @@ pub(crate) fn from_frontier(study: &Study, evaluations: &[&Evaluation], frontier
     let raw: Vec<f64> = frontier.iter().flat_map(|&row| &evaluations[row].objectives).copied().collect();
     let Some(reference) = Reference::by_rule(&raw, m) else { return Selection::default() };
     let points: Vec<f64> = raw.chunks_exact(m).flat_map(|p| reference.normalise(p)).collect();
-    let anchors = anchors(&points, m);
-    let members = merge(study, evaluations, frontier, &points, &reference, &anchors);
+    let geometry = Geometry { m, points, same: sameness(&reference) };
+    let worthwhile = geometry.worthwhile();
+    let anchors = geometry.anchors(&worthwhile);
+    let members = merge(study, evaluations, frontier, &geometry, &worthwhile, &anchors);
+    let points = geometry.points;
 
     let corner = vec![1.0 + MARGIN; m];
     let volume = |points: &[f64]| hypervolume(points, m, &corner);
@@ -128,21 +131,75 @@ fn rank_of(role: &Role) -> usize {
     }
 }
 
-/// Roles of frontier members by position: the knee, and the best in each objective.
-fn anchors(points: &[f64], m: usize) -> FxHashMap<usize, Vec<Role>> {
-    let mut roles: FxHashMap<usize, Vec<Role>> = FxHashMap::default();
-    if let Some(position) = knee(points, m) {
-        roles.entry(position).or_default().push(Role::Knee);
+/// Per objective, the normalised difference below which two values are one.
+fn sameness(reference: &Reference) -> Vec<f64> {
+    let ranges = reference.nadir.iter().zip(&reference.ideal).map(|(nadir, ideal)| nadir - ideal);
+    let scales = reference.scales.iter();
+    scales.zip(ranges).map(|(scale, range)| if *scale == Scale::Linear { SAME } else { SAME / range }).collect()
+}
+
+/// The frontier's members as points, by position.
+struct Geometry {
+    m: usize,
+    /// Normalised objectives, row-major.
+    points: Vec<f64>,
+    /// Differences per objective that say nothing.
+    same: Vec<f64>,
+}
+
+/// A member and those that it makes superfluous.
+type WithFollowers = (usize, Vec<usize>);
+
+impl Geometry {
+    fn point(&self, position: usize) -> &[f64] {
+        &self.points[position * self.m..][..self.m]
     }
-    let n = points.len() / m;
-    let sum = |i: usize| points[i * m..][..m].iter().sum::<f64>();
-    for objective in 0..m {
-        let key = |i: usize| points[i * m + objective];
-        let best = (0..n).min_by(|&a, &b| key(a).total_cmp(&key(b)).then(sum(a).total_cmp(&sum(b))).then(a.cmp(&b)));
-        // With a single objective, or a single point, the best is the frontier itself.
-        roles.entry(best.unwrap_or(0)).or_default().push(Role::Best(objective));
+
+    fn sum(&self, position: usize) -> f64 {
+        self.point(position).iter().sum()
     }
-    roles
+
+    /// Whether `a` is clearly better than `b` in one objective, and at most imperceptibly worse in
+    /// the others: `b` is on the frontier, but not worth measuring.
+    fn outclasses(&self, a: usize, b: usize) -> bool {
+        let compared = || self.point(a).iter().zip(self.point(b)).zip(&self.same);
+        compared().all(|((a, b), same)| *a <= b + same) && compared().any(|((a, b), same)| *a < b - same)
+    }
+
+    /// Members that no other outclasses, each with those that it outclasses. The best on the whole
+    /// come first, so that none is dropped for one that is dropped itself.
+    fn worthwhile(&self) -> Vec<WithFollowers> {
+        let mut order: Vec<usize> = (0..self.points.len() / self.m).collect();
+        order.sort_by(|&a, &b| self.sum(a).total_cmp(&self.sum(b)).then(a.cmp(&b)));
+        let mut kept: Vec<WithFollowers> = Vec::new();
+        for position in order {
+            match kept.iter_mut().find(|(better, _)| self.outclasses(*better, position)) {
+                Some((_, followers)) => followers.push(position),
+                None => kept.push((position, Vec::new())),
+            }
+        }
+        kept.sort_by_key(|(position, _)| *position);
+        kept
+    }
+
+    /// Roles of worthwhile members by position: the knee, and the best in each objective.
+    fn anchors(&self, worthwhile: &[WithFollowers]) -> FxHashMap<usize, Vec<Role>> {
+        let positions: Vec<usize> = worthwhile.iter().map(|(position, _)| *position).collect();
+        let points: Vec<f64> = positions.iter().flat_map(|&i| self.point(i)).copied().collect();
+        let mut roles: FxHashMap<usize, Vec<Role>> = FxHashMap::default();
+        if let Some(index) = knee(&points, self.m) {
+            roles.entry(positions[index]).or_default().push(Role::Knee);
+        }
+        for objective in 0..self.m {
+            let key = |i: usize| self.point(i)[objective];
+            let better = |a: usize, b: usize| {
+                key(a).total_cmp(&key(b)).then(self.sum(a).total_cmp(&self.sum(b))).then(a.cmp(&b))
+            };
+            let best = positions.iter().copied().min_by(|&a, &b| better(a, b));
+            roles.entry(best.unwrap_or(0)).or_default().push(Role::Best(objective));
+        }
+        roles
+    }
 }
 
 /// Merges near-duplicates: a member stands for the later ones of its shape within the epsilon box
@@ -151,26 +208,21 @@ fn merge(
     study: &Study,
     evaluations: &[&Evaluation],
     frontier: &[usize],
-    points: &[f64],
-    reference: &Reference,
+    geometry: &Geometry,
+    worthwhile: &[WithFollowers],
     anchors: &FxHashMap<usize, Vec<Role>>,
 ) -> Vec<Member> {
-    let m = reference.objectives();
-    let half_edges: Vec<f64> = (0..m)
-        .map(|k| {
-            let range = reference.nadir[k] - reference.ideal[k];
-            let is_logarithmic = reference.scales[k] != Scale::Linear;
-            if is_logarithmic { EPSILON.max(SAME / range) } else { EPSILON }
-        })
-        .collect();
-    let mut order: Vec<usize> = (0..frontier.len()).collect();
-    order.sort_by_key(|position| !anchors.contains_key(position));
+    let half_edges: Vec<f64> = geometry.same.iter().map(|same| same.max(EPSILON)).collect();
+    let mut order: Vec<&WithFollowers> = worthwhile.iter().collect();
+    order.sort_by_key(|(position, _)| !anchors.contains_key(position));
     let mut members: Vec<Member> = Vec::new();
     let mut of_shape: FxHashMap<Shape, Vec<usize>> = FxHashMap::default();
-    for position in order {
-        let point = &points[position * m..][..m];
-        let shape = shape_of(&study.space, &evaluations[frontier[position]].candidate);
-        let roles = anchors.get(&position).cloned().unwrap_or_default();
+    for (position, followers) in order {
+        let row = frontier[*position];
+        let point = geometry.point(*position);
+        let shape = shape_of(&study.space, &evaluations[row].candidate);
+        let roles = anchors.get(position).cloned().unwrap_or_default();
+        let mut merged: Vec<usize> = followers.iter().map(|&follower| frontier[follower]).collect();
         let alike = of_shape.entry(shape.clone()).or_default();
         let is_near = |member: &Member| {
             let offsets = point.iter().zip(&member.point).map(|(a, b)| (a - b).abs());
@@ -178,10 +230,13 @@ fn merge(
         };
         let twin = alike.iter().copied().find(|&index| is_near(&members[index]));
         match twin.filter(|_| roles.is_empty()) {
-            Some(index) => members[index].merged.push(frontier[position]),
+            Some(index) => {
+                members[index].merged.push(row);
+                members[index].merged.append(&mut merged);
+            }
             None => {
                 alike.push(members.len());
-                members.push(Member { row: frontier[position], point: point.to_vec(), shape, roles, merged: vec![] });
+                members.push(Member { row, point: point.to_vec(), shape, roles, merged });
             }
         }
     }

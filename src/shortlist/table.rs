@@ -1,13 +1,13 @@
 //! The frontier and the shortlist as tables for the terminal.
 
-use super::markdown::{column_title, column_value, roles_words, room_words};
+use super::markdown::{column_value, margin_cell, roles_words};
 use super::misses::bound_words;
 use super::shape::shape_words;
-use super::words::percent;
+use super::words::{count, counted, percent};
 use super::{Pick, Shortlist};
 use crate::archive::RunData;
 use crate::search::Evaluation;
-use crate::twin::metrics::Metric;
+use crate::twin::metrics::{METRICS, Metric};
 
 /// A column of the table: title, cells, and whether they are numbers.
 struct Column {
@@ -20,8 +20,12 @@ struct Column {
 pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
     let counts = &shortlist.counts;
     let mut out = format!(
-        "{} candidates evaluated: {} feasible, {} infeasible, {} refused; {} on the frontier\n",
-        counts.evaluated, counts.feasible, counts.infeasible, counts.refused, counts.frontier
+        "{} evaluated: {} feasible, {} infeasible, {} refused; {} on the frontier\n",
+        counted(counts.evaluated, "candidate"),
+        count(counts.feasible),
+        count(counts.infeasible),
+        count(counts.refused),
+        count(counts.frontier)
     );
     match (shortlist.coverage, shortlist.picks.is_empty()) {
         (Some(share), _) => out.push_str(&format!(
@@ -67,13 +71,10 @@ fn columns(run: &RunData, shortlist: &Shortlist) -> Vec<Column> {
     for objective in &study.objectives {
         let metric = objective.metric;
         let cell = |p: &Pick| column_value(metric, evaluations[p.row].metrics[metric]);
-        columns.push(column(column_title(metric), true, &cell));
+        columns.push(column(METRICS[metric].name.into(), true, &cell));
     }
     for index in 0..picks.first().map_or(0, |pick| pick.margins.len()) {
-        let cell = |p: &Pick| {
-            let margin = &p.margins[index];
-            format!("{} ({})", column_value(margin.metric, margin.value), room_words(margin))
-        };
+        let cell = |p: &Pick| margin_cell(study, &p.margins[index]);
         columns.push(column(bound_words(&picks[0].margins[index]), true, &cell));
     }
     let gpus = Metric::GpusMean as usize;
@@ -100,9 +101,11 @@ pub fn render_frontier(run: &RunData, most: usize) -> String {
         column("id".into(), false, &|e| study.space.id(&e.candidate)),
         column("deployment".into(), false, &|e| shape_words(&study.space, &e.candidate)),
     ];
-    for metric in study.objectives.iter().map(|o| o.metric).chain([Metric::GpusMean as usize]) {
-        columns.push(column(column_title(metric), true, &|e| column_value(metric, e.metrics[metric])));
+    for metric in study.objectives.iter().map(|o| o.metric) {
+        columns.push(column(METRICS[metric].name.into(), true, &|e| column_value(metric, e.metrics[metric])));
     }
+    let gpus = Metric::GpusMean as usize;
+    columns.push(column("GPUs".into(), true, &|e| column_value(gpus, e.metrics[gpus])));
     let of = if shown < frontier.len() { format!(" ({shown} of {} shown)", frontier.len()) } else { String::new() };
     format!("Frontier{of}:\n\n{}", layout(&columns))
 }

@@ -1,6 +1,6 @@
 //! Why an entry was chosen, in sentences made from its numbers.
 
-use super::words::{change, metric_label, percent, with_unit};
+use super::words::{change, counted, metric_label, metric_phrase, percent, with_unit};
 use super::{Pick, Role};
 use crate::archive::RunData;
 use crate::search::Evaluation;
@@ -14,10 +14,7 @@ pub(crate) fn explain(run: &RunData, evaluations: &[&Evaluation], picks: &[Pick]
         pick.roles.iter().map(|role| role_sentence(study, evaluations, pick, role)).collect();
     if !pick.stands_for.is_empty() {
         let n = pick.stands_for.len();
-        let plural = if n == 1 { "candidate" } else { "candidates" };
-        sentences.push(format!(
-            "Stands for {n} further frontier {plural} of the same shape and nearly the same objectives."
-        ));
+        sentences.push(format!("Stands for {} that gain next to nothing on it.", counted(n, "further frontier member")));
     }
     if let Some(other) = nearest(study, evaluations, picks, index) {
         sentences.push(against(study, evaluations, pick, &picks[other]));
@@ -27,12 +24,21 @@ pub(crate) fn explain(run: &RunData, evaluations: &[&Evaluation], picks: &[Pick]
 
 fn role_sentence(study: &Study, evaluations: &[&Evaluation], pick: &Pick, role: &Role) -> String {
     match *role {
-        Role::Knee => "The knee: the best balance of the objectives; from here, gaining on one costs most in another.".into(),
+        Role::Knee => "The knee: from here, a little more of one objective costs the most of another.".into(),
         Role::Best(objective) => {
             let metric = study.objectives[objective].metric;
             let value = evaluations[pick.row].metrics[metric];
             let extreme = if study.objectives[objective].maximize { "highest" } else { "lowest" };
-            format!("The {extreme} {} of the frontier: {}.", metric_label(metric), with_unit(metric, value))
+            let name = format!("{extreme} {} of the frontier", metric_phrase(metric));
+            // A member that pays dearly for a last fraction of a percent was dropped for this one.
+            let followers = evaluations.iter().filter(|e| pick.stands_for.contains(&study.space.id(&e.candidate)));
+            let best = followers.map(|e| e.objectives[objective]).fold(evaluations[pick.row].objectives[objective], f64::min);
+            let best = if study.objectives[objective].maximize { -best } else { best };
+            if best == value {
+                format!("The {name}: {}.", with_unit(metric, value))
+            } else {
+                format!("Within {} of the {name}: {}.", percent((value / best - 1.0).abs()), with_unit(metric, value))
+            }
         }
         Role::Covers if pick.gain < 0.0005 => "On the frontier, close to the entries above it.".into(),
         Role::Covers => format!(
@@ -85,7 +91,7 @@ fn against(study: &Study, evaluations: &[&Evaluation], pick: &Pick, other: &Pick
     let deltas: Vec<String> = study
         .objectives
         .iter()
-        .map(|o| format!("{} {}", metric_label(o.metric), change(theirs.metrics[o.metric], ours.metrics[o.metric])))
+        .map(|o| format!("{} {}", metric_phrase(o.metric), change(theirs.metrics[o.metric], ours.metrics[o.metric])))
         .collect();
     let knobs = study.space.knobs.iter().enumerate().filter_map(|(knob, spec)| {
         let value = |e: &Evaluation| study.space.value(&e.candidate, knob).map_or("-".to_string(), ToString::to_string);

@@ -22,13 +22,7 @@ pub fn significant(value: f64) -> String {
     let text = format!("{:.decimals$}", value.abs());
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
     let fraction = fraction.trim_end_matches('0');
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
+    let grouped = grouped(whole);
     let sign = if value < 0.0 { "-" } else { "" };
     if fraction.is_empty() { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{fraction}") }
 }
@@ -41,6 +35,7 @@ pub(crate) fn with_unit(metric: usize, value: f64) -> String {
     }
     match unit {
         "ratio" => format!("{} %", significant(value * 100.0)),
+        "count" => significant(value),
         _ => format!("{} {unit}", significant(value)),
     }
 }
@@ -102,6 +97,39 @@ pub fn metric_label(metric: usize) -> String {
     }
 }
 
+/// The name of a metric within a sentence: `cost per million output tokens`, `TTFT p90`.
+pub fn metric_phrase(metric: usize) -> String {
+    let label = metric_label(metric);
+    let is_acronym = label.chars().nth(1).is_some_and(char::is_uppercase);
+    let mut letters = label.chars();
+    match letters.next() {
+        Some(first) if !is_acronym => first.to_lowercase().collect::<String>() + letters.as_str(),
+        _ => label,
+    }
+}
+
+/// A count with its thousands in groups.
+pub fn count(n: usize) -> String {
+    grouped(&n.to_string())
+}
+
+/// A count of things: `1 candidate`, `12,031 requests`.
+pub fn counted(n: usize, thing: &str) -> String {
+    format!("{} {thing}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// Digits in groups of three.
+fn grouped(digits: &str) -> String {
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +153,16 @@ mod tests {
         ] {
             assert_eq!(significant(value), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn phrases_fit_into_sentences() {
+        let phrase = |name: &str| metric_phrase(index_of(name).unwrap());
+        assert_eq!(phrase("ttft_p90_ms"), "TTFT p90");
+        assert_eq!(phrase("usd_per_mtok_output"), "cost per million output tokens");
+        assert_eq!(phrase("gpus_mean"), "GPUs, mean");
+        assert_eq!(phrase("e2e_p90_ms"), "end-to-end latency p90");
+        assert_eq!(count(12_031), "12,031");
     }
 
     #[test]
