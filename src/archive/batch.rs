@@ -179,7 +179,7 @@ impl Batch {
                 .collect();
             self.evaluations.push(Evaluation {
                 candidate,
-                objectives: objectives_of(study, &metrics),
+                objectives: study.objective_values(&metrics),
                 violation: violations.value(row),
                 metrics,
                 reason: (!reasons.is_null(row)).then(|| reasons.value(row).to_string()),
@@ -194,11 +194,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The objective values of a row of metrics, all to be minimised.
-pub(crate) fn objectives_of(study: &Study, metrics: &[f64]) -> Vec<f64> {
-    study.objectives.iter().map(|o| if o.maximize { -metrics[o.metric] } else { metrics[o.metric] }).collect()
-}
-
 /// Metrics and objectives must say the same, since only the metrics are stored.
 fn check_storable(study: &Study, evaluation: &Evaluation) -> Result<(), ArchiveError> {
     let Evaluation { metrics, objectives, .. } = evaluation;
@@ -207,7 +202,7 @@ fn check_storable(study: &Study, evaluation: &Evaluation) -> Result<(), ArchiveE
         return Err(ArchiveError::Unstorable(format!("an evaluation has {n} metrics, not {METRIC_COUNT}")));
     }
     let refused = [f64::NAN; METRIC_COUNT];
-    let expected = objectives_of(study, if metrics.is_empty() { &refused } else { metrics });
+    let expected = study.objective_values(if metrics.is_empty() { &refused } else { metrics });
     let same = |a: &f64, b: &f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     if objectives.len() != expected.len() || !objectives.iter().zip(&expected).all(|(a, b)| same(a, b)) {
         return Err(ArchiveError::Unstorable(format!(

@@ -29,7 +29,7 @@ pub use markdown::escape_markdown;
 pub use misses::{Blocker, blockers};
 pub use select::{Role, Selection};
 pub use shape::{Shape, shape_of};
-pub use table::render_terminal;
+pub use table::{render_frontier, render_terminal};
 pub use words::{count, counted, metric_label, metric_phrase, significant};
 pub use write::write;
 

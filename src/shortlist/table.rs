@@ -1,4 +1,4 @@
-//! The shortlist as a table for the terminal.
+//! The frontier and the shortlist as tables for the terminal.
 
 use super::markdown::{column_value, margin_cell, roles_words};
 use super::misses::bound_words;
@@ -6,6 +6,7 @@ use super::shape::shape_words;
 use super::words::{count, counted, percent};
 use super::{Pick, Shortlist};
 use crate::archive::RunData;
+use crate::search::Evaluation;
 use crate::twin::metrics::{METRICS, Metric};
 
 /// A column of the table: title, cells, and whether they are numbers.
@@ -80,6 +81,33 @@ fn columns(run: &RunData, shortlist: &Shortlist) -> Vec<Column> {
     columns.push(column("GPUs".into(), true, &|p| column_value(gpus, evaluations[p.row].metrics[gpus])));
     columns.push(column("why".into(), false, &|p| roles_words(study, p)));
     columns
+}
+
+/// The frontier as plain text, ascending in the first objective, thinned evenly to at most `most`
+/// rows; empty when nothing is feasible.
+pub fn render_frontier(run: &RunData, most: usize) -> String {
+    let (study, evaluations, frontier) = (&run.study, run.evaluations(), run.frontier());
+    let shown = frontier.len().min(most);
+    if shown == 0 {
+        return String::new();
+    }
+    let rows: Vec<usize> = (0..shown).map(|i| frontier[i * (frontier.len() - 1) / (shown - 1).max(1)]).collect();
+    let column = |title: String, is_number: bool, cell: &dyn Fn(&Evaluation) -> String| Column {
+        title,
+        is_number,
+        cells: rows.iter().map(|&row| cell(evaluations[row])).collect(),
+    };
+    let mut columns = vec![
+        column("id".into(), false, &|e| study.space.id(&e.candidate)),
+        column("deployment".into(), false, &|e| shape_words(&study.space, &e.candidate)),
+    ];
+    for metric in study.objectives.iter().map(|o| o.metric) {
+        columns.push(column(METRICS[metric].name.into(), true, &|e| column_value(metric, e.metrics[metric])));
+    }
+    let gpus = Metric::GpusMean as usize;
+    columns.push(column("GPUs".into(), true, &|e| column_value(gpus, e.metrics[gpus])));
+    let of = if shown < frontier.len() { format!(" ({shown} of {} shown)", frontier.len()) } else { String::new() };
+    format!("Frontier{of}:\n\n{}", layout(&columns))
 }
 
 fn layout(columns: &[Column]) -> String {

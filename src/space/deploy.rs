@@ -77,6 +77,18 @@ impl<'a> Deployer<'a> {
         Deployer { study, shapes, demand: Demand::of(workload) }
     }
 
+    /// Where the pass times of the space's worker shapes come from, a line each.
+    pub fn timing_provenance(&self) -> Vec<String> {
+        let line = |(shape, timing): &(WorkerShape, Result<Timing, String>)| match timing {
+            Ok(timing) => {
+                let provenance = timing.provenance();
+                format!("{}: {}: {}; {}", shape.label(), provenance.kind, provenance.label, provenance.source)
+            }
+            Err(reason) => format!("{}: impossible: {reason}", shape.label()),
+        };
+        self.shapes.iter().map(line).collect()
+    }
+
     /// The deployment of a candidate.
     ///
     /// # Errors

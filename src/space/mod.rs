@@ -21,6 +21,7 @@ pub mod schema;
 mod sections;
 mod source;
 pub mod study;
+pub mod survey;
 mod tree;
 
 pub use deploy::{Deployer, Refusal, RefusalCode};

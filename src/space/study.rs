@@ -102,6 +102,12 @@ impl Constraint {
 }
 
 impl Study {
+    /// The objectives out of a run's metrics (in the order of [`crate::twin::metrics::METRICS`]),
+    /// all to be minimised: a maximised one comes negated.
+    pub fn objective_values(&self, metrics: &[f64]) -> Vec<f64> {
+        self.objectives.iter().map(|o| if o.maximize { -metrics[o.metric] } else { metrics[o.metric] }).collect()
+    }
+
     /// Every worker that some candidate may have: each backend with each tensor-parallel size.
     pub fn worker_shapes(&self) -> Vec<WorkerShape> {
         let levels =
