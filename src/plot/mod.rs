@@ -79,8 +79,7 @@ fn figures(run: &RunData, shortlist: &Shortlist) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (b, &second) in objectives.iter().enumerate() {
         for (a, &first) in objectives[..b].iter().enumerate() {
-            let name =
-                if (a, b) == (0, 1) { "frontier".to_string() } else { format!("frontier-{}-{}", a + 1, b + 1) };
+            let name = if (a, b) == (0, 1) { "frontier".to_string() } else { format!("frontier-{}-{}", a + 1, b + 1) };
             figures.push(scatter(&name, (first, second), run, shortlist, &frontier));
         }
     }
