@@ -107,7 +107,9 @@ fn pass_by_pass_gives_the_same_metrics() {
     for metric in METRICS {
         let value = |object: &Json| object["metrics"][metric.name].as_f64();
         let (a, b) = (value(&jumping), value(&plain));
-        let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(b.abs());
+        // Blocks held are averaged over a jump, by its trapezium.
+        let tolerance = if metric.name == "kv_util_mean" { 0.01 } else { 1e-9 };
+        let near = |a: f64, b: f64| (a - b).abs() <= tolerance * a.abs().max(b.abs());
         assert!(a.zip(b).map_or(a == b, |(a, b)| near(a, b)), "{}: {a:?} {b:?}", metric.name);
     }
 }
@@ -137,7 +139,8 @@ fn rows_per_request_are_the_same_in_both_formats() {
         let real = |name: &str| table.column_by_name(name).unwrap().as_primitive::<Float64Type>().value(index);
         assert_eq!(row["row"].as_i64().unwrap(), integer("row"));
         assert_eq!(row["reused_tokens"].as_i64().unwrap(), integer("reused_tokens"));
-        assert_eq!(row["e2e_ms"].as_f64().unwrap(), real("e2e_ms"));
+        // The JSON reader of this test rounds its last digit its own way.
+        assert!((row["e2e_ms"].as_f64().unwrap() / real("e2e_ms") - 1.0).abs() < 1e-15);
         assert_eq!(row["session"], table.column_by_name("session").unwrap().as_string::<i32>().value(index));
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing half-written is left");
