@@ -11,15 +11,22 @@
 //! * [`twin`]: the serving twin, `simulate(&Deployment, &Workload, ..) -> Outcome`.
 //! * [`space`]: the search-space TOML: knobs, domains, conditions, candidates, deployments.
 //! * [`search`]: strategies that ask for candidates and are told results; the parallel driver.
+//! * [`evaluator`]: simulates the candidates of a study; where the space and the twin meet the search.
 //! * [`archive`]: the run directory, Parquet in and out, resume.
 //! * [`shortlist`]: the few candidates worth GPU hours.
 //! * [`plot`]: figures, SVG and PNG.
 //! * [`cli`]: one file per subcommand.
 
+#![forbid(unsafe_code)]
+
+pub mod archive;
 pub mod catalog;
 pub mod cli;
+pub mod evaluator;
 pub mod frontier;
+pub mod plot;
 pub mod search;
+pub mod shortlist;
 pub mod space;
 pub mod timing;
 pub mod twin;

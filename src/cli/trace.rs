@@ -72,9 +72,9 @@ struct GenerateArgs {
     /// Output tokens of each turn, and their standard deviation
     #[arg(long, value_name = "MEAN[:STD]")]
     output: MeanStd,
-    /// Distribution of lengths that have a standard deviation
-    #[arg(long, value_enum, default_value_t = LengthLaw::Lognormal)]
-    lengths: LengthLaw,
+    /// Distribution of lengths that have a standard deviation [default: lognormal]
+    #[arg(long, value_enum)]
+    lengths: Option<LengthLaw>,
     /// Mean think time between turns, ms (exponential)
     #[arg(long, default_value_t = 0.0)]
     think_ms: f64,
@@ -192,6 +192,19 @@ impl MeanStd {
 
 /// Runs the subcommand: results go to standard output, notes to standard error.
 pub fn run(args: &TraceArgs) -> Result<(), WorkloadError> {
+    match run_to(args, &mut io::stdout().lock()) {
+        // A reader that has seen enough (`| head`) is no failure.
+        Err(WorkloadError::Write { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Runs the subcommand with its results going to `out`.
+pub fn run_to(args: &TraceArgs, out: &mut dyn Write) -> Result<(), WorkloadError> {
+    let mut print = |text: &str| {
+        out.write_all(text.as_bytes())
+            .map_err(|source| WorkloadError::Write { path: PathBuf::from("standard output"), source })
+    };
     match &args.command {
         TraceCommand::Stats(args) => {
             let block_tokens = args.block_tokens;
@@ -210,12 +223,12 @@ pub fn run(args: &TraceArgs) -> Result<(), WorkloadError> {
                 .then(|| Window { start_s: args.start_s.unwrap_or(0.0), end_s: args.end_s.unwrap_or(f64::INFINITY) });
             let limit = args.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
             let options = SliceOptions { block_tokens: args.block_tokens, limit, sort: args.sort, window };
-            written(&workload::slice_file(&args.input, &args.out, &options, args.force)?)
+            print(&written(&workload::slice_file(&args.input, &args.out, &options, args.force)?))
         }
         TraceCommand::Convert(args) => {
             let block_tokens = args.block_tokens;
             let options = SliceOptions { block_tokens, limit: None, sort: args.sort, window: None };
-            written(&workload::slice_file(&args.input, &args.out, &options, args.force)?)
+            print(&written(&workload::slice_file(&args.input, &args.out, &options, args.force)?))
         }
     }
 }
@@ -245,13 +258,17 @@ impl GenerateArgs {
         if self.think_ms != 0.0 && self.turns == 1 {
             return Err(wrong("--think-ms", "does nothing with one turn", "give --turns 2 or more, or leave it out"));
         }
+        if self.lengths.is_some() && self.input.std.is_none() && self.output.std.is_none() {
+            return Err(wrong("--lengths", "does nothing with fixed lengths", "give --input or --output as MEAN:STD"));
+        }
+        let law = self.lengths.unwrap_or(LengthLaw::Lognormal);
         Ok(SyntheticSpec {
             seed: self.seed,
             sessions: self.sessions,
             turns: self.turns,
             arrivals,
-            input_tokens: self.input.lengths(self.lengths),
-            output_tokens: self.output.lengths(self.lengths),
+            input_tokens: self.input.lengths(law),
+            output_tokens: self.output.lengths(law),
             think_ms: self.think_ms,
             common_prefix_tokens: self.common_prefix,
             prefix_groups: self.groups,
@@ -303,9 +320,9 @@ fn as_option(error: WorkloadError) -> WorkloadError {
     }
 }
 
-fn written(loaded: &Loaded) -> Result<(), WorkloadError> {
+fn written(loaded: &Loaded) -> String {
     notes(loaded);
-    print(&workload::stats(&loaded.workload).to_string())
+    workload::stats(&loaded.workload).to_string()
 }
 
 fn notes(loaded: &Loaded) {
@@ -317,14 +334,4 @@ fn notes(loaded: &Loaded) {
 fn json(stats: &workload::TraceStats) -> String {
     // Plain numbers and strings cannot fail to serialise.
     serde_json::to_string_pretty(stats).map_or_else(|e| e.to_string(), |text| text + "\n")
-}
-
-fn print(text: &str) -> Result<(), WorkloadError> {
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(WorkloadError::Write { path: PathBuf::from("standard output"), source: e })
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,7 +1,24 @@
 //! Search over a [`crate::space::Space`]: strategies that ask and are told, and the driver that
 //! evaluates in parallel and commits in candidate order.
 
-use crate::space::Candidate;
+pub mod benchmark;
+pub mod coordinate;
+mod draw;
+pub mod driver;
+pub mod genetic;
+pub mod grid;
+pub mod history;
+mod memory;
+pub mod problems;
+pub mod random;
+pub mod sobol;
+mod survival;
+pub mod tabular;
+
+pub use driver::{Committed, Driver, DriverError, Progress, RunSummary, Settings, Sink, SinkError, StopReason};
+pub use history::hypervolume_history;
+
+use crate::space::{Candidate, Space};
 
 /// The result of one simulation, as the search sees it. The search knows nothing of serving.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +42,11 @@ impl Evaluation {
     pub fn is_feasible(&self) -> bool {
         self.violation == 0.0
     }
+
+    /// Whether it was refused before simulation, and so cost nothing.
+    pub fn is_refused(&self) -> bool {
+        self.violation == f64::INFINITY && self.objectives.iter().all(|v| v.is_nan())
+    }
 }
 
 /// Turns a candidate into its evaluation. Must be a pure function of the candidate: the driver
@@ -45,4 +67,43 @@ pub trait Strategy {
     fn ask(&mut self, n: usize) -> Vec<Candidate>;
     /// Learns the evaluations of everything it asked for, in the order it asked.
     fn tell(&mut self, evaluations: &[Evaluation]);
+}
+
+/// The strategies, in the order in which they are listed: name, and what it does.
+pub const STRATEGIES: &[(&str, &str)] = &[
+    ("coordinate", "block-coordinate descent from several weightings of the objectives"),
+    ("genetic", "NSGA-II with operators for ordered and unordered knobs"),
+    ("sobol", "quasi-random points, spread evenly"),
+    ("random", "uniform random points"),
+    ("grid", "every candidate, in order"),
+];
+
+/// A strategy's name is not among [`STRATEGIES`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown strategy `{name}`: it is one of {}", names())]
+pub struct UnknownStrategy {
+    /// What was asked for.
+    pub name: String,
+}
+
+fn names() -> String {
+    STRATEGIES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// A strategy by its name, over a space of some objectives, for a budget of simulations.
+pub fn strategy(
+    name: &str,
+    space: &Space,
+    objectives: usize,
+    seed: u64,
+    budget: usize,
+) -> Result<Box<dyn Strategy>, UnknownStrategy> {
+    Ok(match name {
+        "coordinate" => Box::new(coordinate::Coordinate::new(space, objectives, seed)),
+        "genetic" => Box::new(genetic::Genetic::new(space, objectives, seed, budget)),
+        "sobol" => Box::new(sobol::Sobol::new(space, seed)),
+        "random" => Box::new(random::Random::new(space, seed)),
+        "grid" => Box::new(grid::Grid::new(space)),
+        _ => return Err(UnknownStrategy { name: name.to_owned() }),
+    })
 }

@@ -1,5 +1,8 @@
 //! Knobs, domains, conditions and candidates: the part of the space that knows nothing of serving.
 //!
+//! Counting, listing and neighbours are in [`super::enumerate`], names and ids in
+//! [`super::identity`].
+//!
 //! Every domain is finite: a candidate is one level index per knob, [`Candidate::ABSENT`] where the
 //! knob has no meaning under the candidate's other choices. Two candidates that differ only in
 //! absent knobs are one (see [`Space::canonical`]).
@@ -54,7 +57,8 @@ pub struct Domain {
 pub struct Condition {
     /// Index of the earlier knob.
     pub knob: usize,
-    /// Levels of that knob under which this one is active.
+    /// Levels of that knob under which this one is active; [`Candidate::ABSENT`] among them when it
+    /// is active while that knob is absent.
     pub levels: Vec<u32>,
 }
 
@@ -129,28 +133,105 @@ impl Space {
         self.knobs.iter().position(|k| k.name == name)
     }
 
-    /// Number of distinct canonical candidates, as a float because it may be huge.
-    pub fn size(&self) -> f64 {
-        fn count(space: &Space, index: usize, levels: &mut Vec<u32>) -> f64 {
-            if index == space.knobs.len() {
-                return 1.0;
+    /// Whether `candidate` is a point of this space: canonical, every level within its domain.
+    pub fn contains(&self, candidate: &Candidate) -> bool {
+        candidate.levels.len() == self.knobs.len() && self.canonical(&candidate.levels) == *candidate
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A small random space: up to six knobs of up to four levels, each perhaps conditional on an
+    /// earlier one.
+    pub(crate) fn any_space() -> impl Strategy<Value = Space> {
+        let knob = (1usize..5, any::<bool>(), proptest::option::of((any::<prop::sample::Index>(), any::<[bool; 5]>())));
+        proptest::collection::vec(knob, 1..7).prop_map(|knobs| {
+            let mut space = Space::default();
+            for (index, (levels, ordered, condition)) in knobs.into_iter().enumerate() {
+                let conditions = condition
+                    .filter(|_| index > 0)
+                    .map(|(earlier, holds)| {
+                        let knob = earlier.index(index);
+                        let count = space.knobs[knob].domain.values.len() as u32;
+                        let mut levels: Vec<u32> = (0..count).filter(|&l| holds[l as usize]).collect();
+                        levels.extend(holds[4].then_some(Candidate::ABSENT));
+                        Condition { knob, levels }
+                    })
+                    .into_iter()
+                    .collect();
+                let values = (0..levels as i64).map(|v| self::Value::Int(10 * v)).collect();
+                space.knobs.push(Knob {
+                    name: format!("group.knob{index}"),
+                    domain: Domain { values, ordered, log: false },
+                    conditions,
+                    block: "limits".into(),
+                });
             }
-            if !space.is_active(index, levels) {
-                levels.push(Candidate::ABSENT);
-                let n = count(space, index + 1, levels);
-                levels.pop();
-                return n;
-            }
-            let gates = space.knobs[index + 1..].iter().any(|k| k.conditions.iter().any(|c| c.knob == index));
-            let n = space.knobs[index].domain.values.len() as u32;
-            let mut total = 0.0;
-            for level in 0..if gates { n } else { 1 } {
-                levels.push(level);
-                total += count(space, index + 1, levels);
-                levels.pop();
-            }
-            if gates { total } else { total * f64::from(n) }
+            space
+        })
+    }
+
+    /// A random space and raw levels for it, absent and out of range ones among them.
+    pub(crate) fn any_levels() -> impl Strategy<Value = (Space, Vec<u32>)> {
+        any_space().prop_flat_map(|space| {
+            let level = prop_oneof![4 => 0u32..4, 1 => Just(Candidate::ABSENT), 1 => any::<u32>()];
+            let levels = proptest::collection::vec(level, space.knobs.len());
+            (Just(space), levels)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_is_idempotent((space, levels) in any_levels()) {
+            let once = space.canonical(&levels);
+            prop_assert_eq!(&space.canonical(&once.levels), &once);
+            prop_assert!(space.contains(&once));
         }
-        count(self, 0, &mut Vec::with_capacity(self.knobs.len()))
+
+        #[test]
+        fn candidates_that_differ_in_absent_knobs_only_are_one(
+            (space, levels) in any_levels(),
+            other in proptest::collection::vec(any::<u32>(), 7),
+        ) {
+            let canonical = space.canonical(&levels);
+            let mut meddled = levels.clone();
+            for (i, level) in meddled.iter_mut().enumerate() {
+                if canonical.levels[i] == Candidate::ABSENT {
+                    *level = other[i];
+                }
+            }
+            prop_assert_eq!(space.canonical(&meddled), canonical);
+        }
+
+        #[test]
+        fn unit_points_cover_the_domain((space, _) in any_levels(), x in 0.0f64..1.0) {
+            let candidate = space.from_unit(&vec![x; space.knobs.len()]);
+            prop_assert!(space.contains(&candidate));
+        }
+    }
+
+    #[test]
+    fn a_knob_can_be_active_while_another_is_absent() {
+        let knob = |conditions| Knob {
+            name: "k".into(),
+            domain: Domain { values: vec![self::Value::Int(1), self::Value::Int(2)], ordered: true, log: false },
+            conditions,
+            block: "shape".into(),
+        };
+        let space = Space {
+            knobs: vec![
+                knob(vec![]),
+                knob(vec![Condition { knob: 0, levels: vec![1] }]),
+                knob(vec![Condition { knob: 1, levels: vec![1, Candidate::ABSENT] }]),
+            ],
+        };
+        let absent = Candidate::ABSENT;
+        assert_eq!(*space.canonical(&[0, 1, 1]).levels, [0, absent, 1]);
+        assert_eq!(*space.canonical(&[1, 0, 1]).levels, [1, 0, absent]);
+        assert_eq!(space.size(), 2.0 + 1.0 + 2.0);
     }
 }

@@ -1,10 +1,14 @@
 //! A study: everything a search-space TOML says, checked and typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Space;
+use super::error::SpaceError;
+use super::tree::{self, Entry, Raw};
+use super::{Candidate, Space, Value, deploy};
+use crate::catalog::{Dtype, GpuSpec, ModelSpec};
+use crate::timing::{TimingSpec, WorkerShape};
 use crate::twin::deployment::Sla;
-use crate::workload::WorkloadSpec;
+use crate::workload::{SourceSpec, WorkloadSpec};
 
 /// A checked search-space TOML.
 #[derive(Clone, Debug)]
@@ -15,22 +19,47 @@ pub struct Study {
     pub seed: u64,
     /// The file it was read from; `None` for text.
     pub path: Option<PathBuf>,
-    /// The TOML as the user wrote it, with `--set` overrides applied.
+    /// The TOML as the user wrote it; with `--set` overrides, rewritten with them in their places
+    /// and without its comments.
     pub text: String,
     /// The knobs, pinned ones included (a domain of one value).
     pub space: Space,
+    /// For each knob of `space`, whether the user gave it; the others have their defaults.
+    pub is_given: Vec<bool>,
+    /// `[model]`, out of the catalogue or described.
+    pub model: ModelSpec,
+    /// Number format of the weights.
+    pub dtype: Dtype,
+    /// Number format of the KV cache.
+    pub kv_dtype: Dtype,
+    /// `[hardware] gpu`.
+    pub gpu: GpuSpec,
+    /// `[hardware] max_gpus`.
+    pub max_gpus: u32,
+    /// The user's price, else the catalogue's.
+    pub usd_per_gpu_hour: f64,
+    /// `[hardware] gpu_memory_utilization`; `None` for the backend's own default.
+    pub gpu_memory_utilization: Option<f64>,
+    /// `[workload]`, with the trace's path made relative to the current directory, or absolute.
     pub workload: WorkloadSpec,
-    /// Two or more for a search; may be empty for a replay.
+    /// `[timing]`.
+    pub timing: TimingSpec,
+    /// `[twin] peer_compat`.
+    pub peer_compat: bool,
+    /// `[twin] pass_by_pass`.
+    pub pass_by_pass: bool,
+    /// Two or three for a search; may be empty for a replay.
     pub objectives: Vec<Objective>,
     pub constraints: Vec<Constraint>,
     /// Bounds of a good request, `[sla]`.
     pub sla: Sla,
-    /// `[hardware] max_gpus`.
-    pub max_gpus: u32,
-    pub usd_per_gpu_hour: f64,
     pub search: SearchSpec,
     /// `[shortlist] size`.
     pub shortlist_size: usize,
+    /// What is legal but probably not meant.
+    pub warnings: Vec<SpaceError>,
+    /// What was written, overrides included.
+    pub(crate) document: Vec<Entry>,
 }
 
 /// A metric to minimise or maximise.
@@ -69,5 +98,126 @@ impl Constraint {
         }
         let over = |excess: f64, bound: f64| if excess > 0.0 { excess / bound.abs().max(1e-9) } else { 0.0 };
         self.max.map_or(0.0, |m| over(value - m, m)) + self.min.map_or(0.0, |m| over(m - value, m))
+    }
+}
+
+impl Study {
+    /// The objectives out of a run's metrics (in the order of [`crate::twin::metrics::METRICS`]),
+    /// all to be minimised: a maximised one comes negated.
+    pub fn objective_values(&self, metrics: &[f64]) -> Vec<f64> {
+        self.objectives.iter().map(|o| if o.maximize { -metrics[o.metric] } else { metrics[o.metric] }).collect()
+    }
+
+    /// Every worker that some candidate may have: each backend with each tensor-parallel size.
+    pub fn worker_shapes(&self) -> Vec<WorkerShape> {
+        let levels =
+            |is: fn(&str) -> bool| self.space.knobs.iter().filter(move |k| is(&k.name)).flat_map(|k| &k.domain.values);
+        let mut shapes: Vec<WorkerShape> = Vec::new();
+        for name in levels(|n| n == "engine.backend") {
+            for tp in levels(|n| n.ends_with(".tp")) {
+                let shape = WorkerShape {
+                    model: self.model.clone(),
+                    gpu: self.gpu.clone(),
+                    backend: deploy::backend(&name.to_string()),
+                    dtype: self.dtype,
+                    kv_dtype: self.kv_dtype,
+                    tp: deploy::as_u32(tp),
+                };
+                if !shapes.contains(&shape) {
+                    shapes.push(shape);
+                }
+            }
+        }
+        shapes
+    }
+
+    /// A search space with one candidate: this study with every active knob pinned, ready for
+    /// `replay` from a file in `directory` (which decides the relative path of the trace).
+    /// `[search]` and `[shortlist]` are left out, the price is written down.
+    pub fn candidate_toml(&self, candidate: &Candidate, directory: &Path) -> String {
+        let mut document: Vec<Entry> = self
+            .document
+            .iter()
+            .filter(|e| !["search", "shortlist", "knobs"].contains(&e.key.as_str()))
+            .cloned()
+            .collect();
+        tree::set(&mut document, "study.name", Raw::Text(self.name.clone()));
+        tree::set(&mut document, "hardware.usd_per_gpu_hour", Raw::Real(self.usd_per_gpu_hour));
+        if let SourceSpec::Trace { path, .. } = &self.workload.source {
+            tree::set(&mut document, "workload.trace", Raw::Text(relative_path(path, directory)));
+        }
+        format!("{}\n{}", tree::write(&document), self.space.to_toml(candidate))
+    }
+
+    /// The space's knobs for `check` and reports, in order.
+    pub fn knob_summaries(&self) -> Vec<KnobSummary<'_>> {
+        let summary = |(index, knob): (usize, &'_ super::Knob)| -> KnobSummary<'_> {
+            let row = super::schema::knob(&knob.name);
+            KnobSummary {
+                name: &self.space.knobs[index].name,
+                values: &self.space.knobs[index].domain.values,
+                unit: row.map_or("", |r| r.unit),
+                is_given: self.is_given[index],
+                active_when: knob
+                    .conditions
+                    .iter()
+                    .filter(|_| row.is_some())
+                    .flat_map(|c| {
+                        row.into_iter().flat_map(|r| r.active).filter(|a| a.knob() == self.space.knobs[c.knob].name)
+                    })
+                    .map(|a| a.words())
+                    .collect(),
+            }
+        };
+        self.space.knobs.iter().enumerate().map(summary).collect()
+    }
+}
+
+/// One knob as `check` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnobSummary<'a> {
+    pub name: &'a str,
+    pub values: &'a [Value],
+    /// Unit of the values; empty for none.
+    pub unit: &'static str,
+    /// Whether the user gave it, or it has its default.
+    pub is_given: bool,
+    /// Conditions in words; empty when it is always active.
+    pub active_when: Vec<String>,
+}
+
+/// `file` as seen from `directory`, with `/` between its parts; absolute where they have nothing
+/// but the root in common.
+pub(crate) fn relative_path(file: &Path, directory: &Path) -> String {
+    let absolute = |p: &Path| p.canonicalize().or_else(|_| std::path::absolute(p)).unwrap_or_else(|_| p.to_path_buf());
+    let (file, directory) = (absolute(file), absolute(directory));
+    let common = file.components().zip(directory.components()).take_while(|(a, b)| a == b).count();
+    if common <= 1 {
+        return file.to_string_lossy().into_owned();
+    }
+    let up = directory.components().skip(common).map(|_| "..".to_owned());
+    let down = file.components().skip(common).map(|c| c.as_os_str().to_string_lossy().into_owned());
+    up.chain(down).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_paths_climb_to_the_common_directory() {
+        let rel = |file: &str, directory: &str| relative_path(Path::new(file), Path::new(directory));
+        assert_eq!(rel("/nowhere/a/t.jsonl", "/nowhere/a/r/s"), "../../t.jsonl");
+        assert_eq!(rel("/nowhere/a/t.jsonl", "/nowhere/b"), "../a/t.jsonl");
+        assert_eq!(rel("/nowhere/t.jsonl", "/elsewhere/b"), "/nowhere/t.jsonl");
+    }
+
+    #[test]
+    fn violations_are_relative_and_missing_values_infinite() {
+        let constraint = Constraint { metric: 0, min: Some(10.0), max: Some(20.0) };
+        assert_eq!(constraint.violation(15.0), 0.0);
+        assert_eq!(constraint.violation(30.0), 0.5);
+        assert_eq!(constraint.violation(5.0), 0.5);
+        assert_eq!(constraint.violation(f64::NAN), f64::INFINITY);
     }
 }

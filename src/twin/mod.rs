@@ -6,6 +6,7 @@ pub mod engine;
 pub mod histogram;
 pub mod kv;
 pub mod metrics;
+pub mod metrics_reference;
 pub mod outcome;
 pub mod request;
 pub mod router;

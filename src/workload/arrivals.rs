@@ -6,10 +6,10 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, Gamma};
 
-use super::builder::MAX_MS;
+use super::builder::{MAX_MS, microseconds};
 use super::error::WorkloadError;
 use super::spec::Arrivals;
-use super::synthetic::{microseconds, wrong};
+use super::synthetic::wrong;
 use crate::units::MS_PER_S;
 
 /// Arrival instants of `count` sessions, ms, not decreasing, the first at 0.
@@ -37,7 +37,7 @@ pub(super) fn instants(arrivals: Arrivals, count: usize, rng: &mut ChaCha8Rng) -
         }
         Arrivals::Diurnal { rate_per_s, swing, period_s } => thinned(count, rate_per_s, swing, period_s, rng)?,
     };
-    if instants.last().is_some_and(|&last| !(last <= MAX_MS)) {
+    if instants.last().is_some_and(|last| !(0.0..=MAX_MS).contains(last)) {
         return Err(wrong("rate_per_s", "is so low that arrivals go beyond 2^53 ms", "give a higher rate"));
     }
     let first = instants.first().copied().unwrap_or(0.0);

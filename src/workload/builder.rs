@@ -9,6 +9,13 @@ use super::{Load, Request, Workload};
 /// Latest timestamp and longest delay, ms: beyond 2^53 a double skips integers.
 pub(crate) const MAX_MS: f64 = 9_007_199_254_740_992.0;
 
+/// Rounds an instant or duration to a microsecond, the grain of a workload's times: what is left
+/// over from subtracting decimal timestamps is no information, and would not survive being written
+/// and read. Beyond 285 years doubles have no microseconds to round to.
+pub(crate) fn microseconds(ms: f64) -> f64 {
+    if ms.abs() < MAX_MS / 1e3 { (ms * 1e3).round() / 1e3 } else { ms }
+}
+
 /// Fresh block ids that any trace may have, and more of them per byte read: they cost 4 bytes
 /// each, and a short row may ask for millions.
 const FRESH_IDS: u64 = 1 << 22;
@@ -108,6 +115,7 @@ impl Builder {
                 Fault::row("is beyond the 4 billion rows or blocks that fit", "split the trace, or give a limit")
             })?;
         let (session, turn, delay_ms) = self.place(&row)?;
+        let delay_ms = microseconds(delay_ms);
         self.requests.push(Request {
             arrival_ms: row.timestamp_ms.unwrap_or(f64::NAN),
             delay_ms,
@@ -146,11 +154,10 @@ impl Builder {
                      but `input_length` is {tokens}"
                 );
                 let per_id = u64::from(tokens).div_ceil(ids.max(1)).next_power_of_two();
-                let help = if ids > 0 && per_id != block && u64::from(tokens).div_ceil(per_id) == ids {
-                    format!("if the trace has {per_id} tokens per hash id, say so: block_tokens = {per_id}")
-                } else {
-                    format!("give {wanted} ids, one per {block} prompt tokens begun, or leave `hash_ids` out")
-                };
+                let mut help = format!("give {wanted} ids, one per {block} prompt tokens begun");
+                if ids > 0 && u64::from(tokens).div_ceil(per_id) == ids {
+                    help += &format!("; or, if the trace has {per_id} tokens per hash id, say block_tokens = {per_id}");
+                }
                 Err(Fault::field("hash_ids", why, help))
             }
             (false, Some(tokens)) => {
@@ -235,7 +242,6 @@ impl Builder {
         let (session_offsets, session_requests) = sessions_of(&self.requests, self.session_names.len());
         shift_arrivals(&mut self.requests);
         Workload {
-            path_cache: Default::default(),
             requests: self.requests,
             block_tokens: self.block_tokens,
             block_offsets: self.block_offsets,
@@ -244,6 +250,7 @@ impl Builder {
             session_offsets,
             session_requests,
             session_names: self.session_names,
+            path_cache: Default::default(),
             grows: false,
             load: Load::Open,
             source,
@@ -301,6 +308,7 @@ pub(crate) fn shift_arrivals(requests: &mut [Request]) {
     for request in requests {
         let before = &mut before[request.session as usize];
         let arrival = if request.arrival_ms.is_nan() { *before + request.delay_ms } else { request.arrival_ms - base };
+        let arrival = microseconds(arrival);
         request.arrival_ms = if request.turn > 0 { arrival.max(*before) } else { arrival };
         *before = request.arrival_ms;
     }

@@ -23,7 +23,8 @@ pub use stats::{Spread, TraceStats, stats};
 pub use synthetic::generate;
 pub use write::{generate_file, save, write_mooncake};
 
-/// One request. Times are relative to the first arrival of the workload.
+/// One request. Times are relative to the first arrival of the workload, and whole microseconds
+/// unless the workload was sped up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
     /// When it arrives in open loop, ms from the first arrival. For a later turn of a session: the

@@ -115,7 +115,6 @@ impl Workload {
         shift_arrivals(&mut requests);
         let (session_offsets, session_requests) = sessions_of(&requests, session_names.len());
         Workload {
-            path_cache: Default::default(),
             requests,
             block_tokens: self.block_tokens,
             block_offsets,
@@ -124,6 +123,7 @@ impl Workload {
             session_offsets,
             session_requests,
             session_names,
+            path_cache: Default::default(),
             grows: self.grows,
             load: self.load,
             source: self.source.clone(),

@@ -13,7 +13,7 @@ pub struct WorkloadSpec {
     pub speedup: f64,
     /// Closed loop with this many in flight; open loop when `None`.
     pub concurrency: Option<u32>,
-    /// Keep only the first rows.
+    /// Keep only the first rows of the file (or of what is generated), before any window.
     pub limit: Option<usize>,
     /// Keep only sessions that start in [start_s, end_s) after the first arrival.
     pub window: Option<Window>,

@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 use sha2::{Digest, Sha256};
 
 use super::arrivals;
-use super::builder::{MAX_MS, sessions_of};
+use super::builder::{MAX_MS, microseconds, sessions_of};
 use super::error::WorkloadError;
 use super::lines::hex;
 use super::spec::{Lengths, SyntheticSpec};
@@ -65,7 +65,7 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
                 0 => 0.0,
                 _ => microseconds(spec.think_ms * <Exp1 as Distribution<f64>>::sample(&Exp1, &mut think_times)),
             };
-            arrival_ms += delay_ms;
+            arrival_ms = microseconds(arrival_ms + delay_ms);
             context += u64::from(inputs.sample()?);
             let input_tokens = u32::try_from(context).map_err(|_| {
                 wrong("turns", "make prompts grow beyond 4294967295 tokens", "give fewer turns or shorter lengths")
@@ -91,7 +91,6 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
     let session_names =
         (0..starts.len()).map(|s| if spec.turns > 1 { format!("s{s}") } else { String::new() }).collect();
     Ok(Workload {
-        path_cache: Default::default(),
         requests,
         block_tokens: spec.block_tokens,
         block_offsets,
@@ -100,17 +99,12 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
         session_offsets,
         session_requests,
         session_names,
+        path_cache: Default::default(),
         grows: spec.turns > 1,
         load: Load::Open,
         source: format!("generator, seed {}", spec.seed),
         sha256: hex(&Sha256::digest(canonical(spec))),
     })
-}
-
-/// Rounds an instant or duration to a microsecond: short in a file, and no arithmetic that a
-/// platform's mathematical library may round another way shows.
-pub(super) fn microseconds(ms: f64) -> f64 {
-    (ms * 1e3).round() / 1e3
 }
 
 /// An error of a setting of the generator.

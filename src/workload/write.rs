@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashSet;
 
+use super::builder::microseconds;
 use super::error::WorkloadError;
 use super::spec::SyntheticSpec;
 use super::{Workload, synthetic};
@@ -72,29 +73,32 @@ fn temporary_beside(output: &Path) -> Result<PathBuf, WorkloadError> {
 
 /// Writes a workload, one row per request in their order. Reading it back gives the same workload
 /// (with `grows` said, which rows cannot say; block ids are numbered in order of appearance in
-/// both).
+/// both), if its times are whole microseconds, as all are that were not sped up: they are written
+/// to the microsecond.
 ///
 /// Later turns carry `delay`, and `timestamp` only when it is not simply the turn before plus the
 /// delay: some readers refuse both. Sessions of several turns without a name are named `s<index>`.
 pub fn write_mooncake(workload: &Workload, out: &mut impl Write) -> io::Result<()> {
     let names = names(workload);
+    // Of each session, the arrival that a reader will know of the turn before.
     let mut arrivals_before = vec![0.0; workload.sessions()];
     for (index, request) in workload.requests.iter().enumerate() {
         let session = request.session as usize;
         let before: &mut f64 = &mut arrivals_before[session];
+        let (arrival_ms, delay_ms) = (microseconds(request.arrival_ms), microseconds(request.delay_ms));
         let mut comma = "";
         out.write_all(b"{")?;
-        if request.turn == 0 || request.arrival_ms != *before + request.delay_ms {
-            write!(out, "\"timestamp\":{}", request.arrival_ms)?;
+        if request.turn == 0 || arrival_ms != microseconds(*before + delay_ms) {
+            write!(out, "\"timestamp\":{arrival_ms}")?;
             comma = ",";
         }
-        *before = request.arrival_ms;
+        *before = arrival_ms;
         if !names[session].is_empty() {
             write!(out, "{comma}\"session_id\":{}", serde_json::to_string(&names[session])?)?;
             comma = ",";
         }
         if request.turn > 0 {
-            write!(out, "{comma}\"delay\":{}", request.delay_ms)?;
+            write!(out, "{comma}\"delay\":{delay_ms}")?;
         }
         let (input, output) = (request.input_tokens, request.output_tokens);
         write!(out, ",\"input_length\":{input},\"output_length\":{output},\"hash_ids\":[")?;

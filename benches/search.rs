@@ -1,0 +1,53 @@
+//! What the driver and a strategy cost per simulation, with simulations that cost nothing.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use servescout::search::{Driver, Evaluate, Evaluation, Settings, strategy};
+use servescout::space::{Candidate, Domain, Knob, Space, Value};
+
+/// Twelve knobs of nine levels: 2.8e11 candidates.
+fn space() -> Space {
+    let knob = |k: i64| Knob {
+        name: format!("block{}.knob{k}", k / 3),
+        domain: Domain { values: (0..9).map(Value::Int).collect(), ordered: k % 4 != 3, log: false },
+        conditions: vec![],
+        block: format!("block{}", k / 3),
+    };
+    Space { knobs: (0..12).map(knob).collect() }
+}
+
+/// Two smooth objectives in conflict, and as many metrics as a real simulation has.
+struct Free;
+
+impl Evaluate for Free {
+    fn objectives(&self) -> usize {
+        2
+    }
+
+    fn evaluate(&self, candidate: &Candidate) -> Evaluation {
+        let x: Vec<f64> = candidate.levels.iter().map(|&l| f64::from(l) / 8.0).collect();
+        let distance = |to: f64| x.iter().map(|v| (v - to).powi(2)).sum::<f64>();
+        let objectives = vec![1.0 + distance(0.2), 1.0 + distance(0.8)];
+        Evaluation { candidate: candidate.clone(), objectives, violation: 0.0, metrics: vec![0.0; 46], reason: None }
+    }
+}
+
+fn overhead(c: &mut Criterion) {
+    const SIMULATIONS: usize = 2000;
+    let space = space();
+    let mut group = c.benchmark_group("search_2000_simulations");
+    group.sample_size(10);
+    for name in ["sobol", "random", "grid", "genetic", "coordinate"] {
+        group.throughput(criterion::Throughput::Elements(SIMULATIONS as u64));
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                let mut strategy = strategy(name, &space, 2, 7, SIMULATIONS).unwrap();
+                let settings = Settings { budget: SIMULATIONS, batch: 16, threads: 1 };
+                Driver::new(&space, &Free, settings).run(strategy.as_mut(), &mut ()).unwrap()
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, overhead);
+criterion_main!(benches);

@@ -1,0 +1,92 @@
+//! Writing a file so that a reader, or a kill, sees the old one or the new one and nothing between.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::ArchiveError;
+
+/// What a file is called while it is written: hidden, in the same directory (a rename must not
+/// cross file systems), and recognisable by [`remove_leftovers`].
+pub(crate) fn temporary_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".partial-{name}"))
+}
+
+/// Writes `bytes` to `path` crash-safely: a new file beside it, synced, renamed over it, and the
+/// directory synced so that the rename itself survives a power failure.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
+    let temporary = temporary_name(path);
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(ArchiveError::io("write", &temporary))?;
+    commit_temporary(&temporary, path)
+}
+
+/// Renames a finished, synced temporary file into place and syncs the directory.
+pub(crate) fn commit_temporary(temporary: &Path, path: &Path) -> Result<(), ArchiveError> {
+    fs::rename(temporary, path).map_err(ArchiveError::io("rename into place", path))?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the entries of a directory durable. Windows has no such call and needs none: its renames
+/// are journalled with the file system's metadata.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), ArchiveError> {
+    if cfg!(unix) {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        File::open(directory).and_then(|d| d.sync_all()).map_err(ArchiveError::io("sync", directory))?;
+    }
+    Ok(())
+}
+
+/// Creates a directory and its missing parents, durably.
+pub(crate) fn create_directory(path: &Path) -> Result<(), ArchiveError> {
+    fs::create_dir_all(path).map_err(ArchiveError::io("create", path))?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Removes the temporary files that a killed process left in a directory.
+pub(crate) fn remove_leftovers(directory: &Path) -> Result<(), ArchiveError> {
+    let entries = fs::read_dir(directory).map_err(ArchiveError::io("list", directory))?;
+    for entry in entries {
+        let entry = entry.map_err(ArchiveError::io("list", directory))?;
+        if entry.file_name().to_string_lossy().starts_with(".partial-") {
+            fs::remove_file(entry.path()).map_err(ArchiveError::io("remove", entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_a_file_and_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.txt");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_go_and_everything_else_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(".partial-a.txt"), b"half").unwrap();
+        fs::write(directory.path().join("a.txt"), b"whole").unwrap();
+        remove_leftovers(directory.path()).unwrap();
+        assert!(!directory.path().join(".partial-a.txt").exists());
+        assert!(directory.path().join("a.txt").exists());
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let error = write_atomic(Path::new("no-such-directory/a.txt"), b"").unwrap_err().to_string();
+        assert!(error.contains("no-such-directory"), "{error}");
+    }
+}

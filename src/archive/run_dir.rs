@@ -1,0 +1,347 @@
+//! A run directory: created, written batch by batch, opened again, continued.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustc_hash::FxHashSet;
+use sha2::{Digest, Sha256};
+
+use super::batch::hex;
+use super::files::{create_directory, remove_leftovers};
+use super::lock::Lock;
+use super::manifest::{FORMAT, Manifest, Run, Session, SpaceEntry, TimingEntry, WorkloadEntry};
+use super::table::frontier_rows;
+use super::{ArchiveError, Batch, Columns, Damage, Table, Utc, write_atomic};
+use crate::search::Evaluation;
+use crate::space::study::relative_path;
+use crate::space::{self, Study};
+
+/// The conditions of a run that the study does not say.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Seed in effect (`--seed` may override the study's).
+    pub seed: u64,
+    pub strategy: String,
+    pub budget: usize,
+    pub batch: usize,
+    /// File name or generator.
+    pub workload_source: String,
+    pub workload_sha256: String,
+    pub workload_requests: usize,
+    /// Where pass times come from, a line each.
+    pub timing: Vec<String>,
+    /// Threads that simulate.
+    pub threads: usize,
+}
+
+/// A run directory. Opened read-only unless it was created or resumed.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    manifest: Manifest,
+    lock: Option<Lock>,
+}
+
+/// A whole run in memory: what shortlist, figures and reports are computed from.
+#[derive(Clone, Debug)]
+pub struct RunData {
+    pub study: Study,
+    /// How it was searched.
+    pub run: Run,
+    pub workload: WorkloadEntry,
+    /// Where pass times come from, a line each.
+    pub timing: Vec<String>,
+    pub batches: Vec<Batch>,
+}
+
+impl RunData {
+    /// All evaluations, in the order of the archive.
+    pub fn evaluations(&self) -> Vec<&Evaluation> {
+        self.batches.iter().flat_map(|b| &b.evaluations).collect()
+    }
+
+    /// Indices into [`RunData::evaluations`] of the frontier, ascending in the first objective.
+    pub fn frontier(&self) -> Vec<usize> {
+        frontier_rows(&self.study, &self.evaluations())
+    }
+}
+
+const EVALUATIONS: &str = "evaluations";
+
+impl RunDir {
+    /// Starts a run in a new or empty directory, and locks it. `now` is the clock.
+    ///
+    /// # Errors
+    /// `Exists` when the directory holds anything; `Locked` when another process is creating it;
+    /// `Unstorable` when the space does not fit the archive's columns; `Io`.
+    pub fn create(path: &Path, study: &Study, setup: &Setup, now: SystemTime) -> Result<RunDir, ArchiveError> {
+        Columns::of(&study.space)?;
+        create_directory(path)?;
+        let lock = Lock::take(path)?;
+        let mut entries = fs::read_dir(path).map_err(ArchiveError::io("list", path))?;
+        if entries.any(|entry| entry.is_ok_and(|e| e.file_name() != ".lock")) {
+            return Err(ArchiveError::Exists { path: path.to_path_buf() });
+        }
+        let space_path = study.path.as_ref().map(|p| relative_path(p, path));
+        let manifest = Manifest {
+            format: FORMAT,
+            run: Run {
+                name: study.name.clone(),
+                servescout: env!("CARGO_PKG_VERSION").into(),
+                seed: setup.seed,
+                strategy: setup.strategy.clone(),
+                budget: setup.budget,
+                batch: setup.batch,
+                fingerprint: fingerprint(study, setup),
+                reference_point: None,
+                complete_batches: None,
+            },
+            workload: WorkloadEntry {
+                source: setup.workload_source.clone(),
+                sha256: setup.workload_sha256.clone(),
+                requests: setup.workload_requests,
+            },
+            timing: TimingEntry { provenance: setup.timing.clone() },
+            space: SpaceEntry { path: space_path, toml: study.text.clone() },
+            sessions: vec![session(now, setup.threads, 0)],
+        };
+        create_directory(&path.join(EVALUATIONS))?;
+        manifest.write(path)?;
+        Ok(RunDir { path: path.to_path_buf(), manifest, lock: Some(lock) })
+    }
+
+    /// Opens a run for reading. A search may be writing it: batches appear whole or not at all.
+    ///
+    /// # Errors
+    /// `NotARun`, or `Io`.
+    pub fn open(path: &Path) -> Result<RunDir, ArchiveError> {
+        Ok(RunDir { path: path.to_path_buf(), manifest: Manifest::read(path)?, lock: None })
+    }
+
+    /// Opens a run to continue it: locks it, removes what a killed process left half-written, and
+    /// notes the new session.
+    ///
+    /// # Errors
+    /// As [`RunDir::open`]; `Locked`; `Mismatch` when another version of the program made it.
+    pub fn resume(path: &Path, threads: usize, now: SystemTime) -> Result<RunDir, ArchiveError> {
+        let mut run = RunDir::open(path)?;
+        let version = env!("CARGO_PKG_VERSION");
+        if run.manifest.run.servescout != version {
+            return Err(ArchiveError::Mismatch {
+                path: path.to_path_buf(),
+                why: format!(
+                    "was made by servescout {}, this is {version}: results of two versions cannot be mixed; continue it with the version that made it, or start a new run",
+                    run.manifest.run.servescout
+                ),
+            });
+        }
+        run.lock = Some(Lock::take(path)?);
+        // Read again under the lock: another process may have finished in between.
+        run.manifest = Manifest::read(path)?;
+        let evaluations = path.join(EVALUATIONS);
+        create_directory(&evaluations)?;
+        remove_leftovers(path)?;
+        remove_leftovers(&evaluations)?;
+        let batches_before = run.batch_files()?.len() as u32;
+        run.manifest.run.complete_batches = None;
+        run.manifest.sessions.push(session(now, threads, batches_before));
+        run.manifest.write(path)?;
+        Ok(run)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it was asked.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Checks that the workload at hand is the one that the run was made with.
+    ///
+    /// # Errors
+    /// `Mismatch`, naming both digests.
+    pub fn check_workload(&self, source: &str, sha256: &str) -> Result<(), ArchiveError> {
+        let recorded = &self.manifest.workload;
+        if recorded.sha256 == sha256 {
+            return Ok(());
+        }
+        Err(ArchiveError::Mismatch {
+            path: self.path.clone(),
+            why: format!(
+                "was made with a workload {} of SHA-256 {}, but {source} now has {sha256}: put the old trace back, or start a new run",
+                recorded.source, recorded.sha256
+            ),
+        })
+    }
+
+    /// Commits one batch. When this returns, a kill no longer loses it.
+    ///
+    /// # Errors
+    /// `Unstorable` when an evaluation is not of the study; `Io`.
+    ///
+    /// # Panics
+    /// When the run was opened read-only: a mistake of the calling code.
+    pub fn commit(&mut self, study: &Study, batch: &Batch) -> Result<(), ArchiveError> {
+        assert!(self.lock.is_some(), "a run opened for reading is not written");
+        let columns = Columns::of(&study.space)?;
+        let bytes = batch.to_parquet(study, &columns, &self.manifest.run.fingerprint)?;
+        write_atomic(&self.path.join(EVALUATIONS).join(Batch::file_name(batch.index)), &bytes)
+    }
+
+    /// All batches, in order, each checked to be whole, of this run and in its place.
+    ///
+    /// # Errors
+    /// `Damaged` for the first batch that is torn, foreign or missing; `Mismatch` when `study` is
+    /// not the run's.
+    pub fn batches(&self, study: &Study) -> Result<Vec<Batch>, ArchiveError> {
+        if study.text != self.manifest.space.toml {
+            return Err(ArchiveError::Mismatch {
+                path: self.path.clone(),
+                why: "was made with another search space than the one given".into(),
+            });
+        }
+        let columns = Columns::of(&study.space)?;
+        let files = self.batch_files()?;
+        let expected = self.manifest.run.complete_batches.unwrap_or(0).max(files.len() as u32);
+        let mut batches = Vec::with_capacity(files.len());
+        let mut seen = FxHashSet::default();
+        for index in 0..expected {
+            let path = self.path.join(EVALUATIONS).join(Batch::file_name(index));
+            if !files.contains_key(&index) {
+                return Err(self.missing(index, path, &files));
+            }
+            let batch = Batch::read(&path, index, study, &columns, &self.manifest.run.fingerprint)?;
+            if let Some(twin) = batch.evaluations.iter().find(|e| !seen.insert(e.candidate.clone())) {
+                return Err(ArchiveError::Damaged {
+                    damage: Damage::Foreign,
+                    path,
+                    why: format!("repeats candidate {} of an earlier batch", study.space.id(&twin.candidate)),
+                    remedy: "delete it and every batch file after it, then continue the run with --resume".into(),
+                });
+            }
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// The study that the run searches, out of its manifest.
+    ///
+    /// # Errors
+    /// `Space` when it no longer parses, for instance because the trace is gone.
+    pub fn study(&self) -> Result<Study, ArchiveError> {
+        let entry = &self.manifest.space;
+        let path = entry.path.as_ref().map(|p| self.path.join(p));
+        space::parse(&entry.toml, path.as_deref(), &[])
+            .map_err(|errors| ArchiveError::Space { path: self.path.join("manifest.toml"), errors })
+    }
+
+    /// The whole run in memory.
+    ///
+    /// # Errors
+    /// As [`RunDir::study`] and [`RunDir::batches`].
+    pub fn load(&self) -> Result<RunData, ArchiveError> {
+        let study = self.study()?;
+        let batches = self.batches(&study)?;
+        let Manifest { run, workload, timing, .. } = self.manifest.clone();
+        Ok(RunData { study, run, workload, timing: timing.provenance, batches })
+    }
+
+    /// Writes `frontier.csv` and `frontier.parquet`.
+    ///
+    /// # Errors
+    /// `Unstorable`, `Io`.
+    pub fn write_frontier(&self, study: &Study, batches: &[Batch]) -> Result<(), ArchiveError> {
+        let evaluations: Vec<&Evaluation> = batches.iter().flat_map(|b| &b.evaluations).collect();
+        let table = Table::new(study, batches, &frontier_rows(study, &evaluations))?;
+        write_atomic(&self.path.join("frontier.csv"), table.to_csv().as_bytes())?;
+        write_atomic(&self.path.join("frontier.parquet"), &table.to_parquet()?)
+    }
+
+    /// Records the hypervolume's reference point.
+    pub fn set_reference_point(&mut self, point: Vec<f64>) -> Result<(), ArchiveError> {
+        self.manifest.run.reference_point = Some(point);
+        self.manifest.write(&self.path)
+    }
+
+    /// Ends this session in the manifest. `complete` when the search has nothing left to do;
+    /// `evaluated` counts this session's candidates.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn finish(
+        &mut self,
+        complete: bool,
+        evaluated: usize,
+        wall_s: f64,
+        now: SystemTime,
+    ) -> Result<(), ArchiveError> {
+        self.manifest.run.complete_batches = if complete { Some(self.batch_files()?.len() as u32) } else { None };
+        if let Some(session) = self.manifest.sessions.last_mut() {
+            session.finished_utc = Some(Utc::of(now).to_string());
+            session.wall_s = Some(wall_s);
+            session.evaluated = Some(evaluated);
+        }
+        self.manifest.write(&self.path)
+    }
+
+    /// Batch files by number.
+    fn batch_files(&self) -> Result<BTreeMap<u32, PathBuf>, ArchiveError> {
+        let directory = self.path.join(EVALUATIONS);
+        let entries = fs::read_dir(&directory).map_err(ArchiveError::io("list", &directory))?;
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            let path = entry.map_err(ArchiveError::io("list", &directory))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if let Some(index) = Batch::parse_file_name(&name) {
+                files.insert(index, path);
+            }
+        }
+        Ok(files)
+    }
+
+    fn missing(&self, index: u32, path: PathBuf, files: &BTreeMap<u32, PathBuf>) -> ArchiveError {
+        let later: Vec<String> = files.range(index..).map(|(&i, _)| Batch::file_name(i)).collect();
+        let (why, remedy) = match later.as_slice() {
+            [] => (
+                "is missing although manifest.toml says that the run is complete".to_string(),
+                "put it back, or continue the run with --resume, which simulates it again".to_string(),
+            ),
+            [first, ..] => (
+                format!("is missing although {first} is there"),
+                format!("put it back, or delete {} and continue the run with --resume", later.join(", ")),
+            ),
+        };
+        ArchiveError::Damaged { damage: Damage::Missing, path, why, remedy }
+    }
+}
+
+fn session(now: SystemTime, threads: usize, batches_before: u32) -> Session {
+    Session {
+        started_utc: Utc::of(now).to_string(),
+        finished_utc: None,
+        wall_s: None,
+        evaluated: None,
+        batches_before,
+        threads,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        os: std::env::consts::OS.into(),
+        arch: std::env::consts::ARCH.into(),
+    }
+}
+
+/// SHA-256 of what a run's rows depend on. The budget is left out: it only says how many there are.
+fn fingerprint(study: &Study, setup: &Setup) -> String {
+    let mut hash = Sha256::new();
+    let version = env!("CARGO_PKG_VERSION");
+    let (seed, batch) = (setup.seed.to_string(), setup.batch.to_string());
+    for part in [version, &study.text, &seed, &setup.strategy, &batch, &setup.workload_sha256] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex(&hash.finalize())
+}

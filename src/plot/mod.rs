@@ -1,0 +1,113 @@
+//! Figures of a run, as SVG and PNG, in one look.
+//!
+//! A figure is laid out once as a list of marks (`scene`) and drawn by plotters' SVG and bitmap
+//! backends (`render`). SVG text is real text; the font for the bitmaps is embedded.
+
+mod axis;
+mod chart;
+mod font;
+mod hypervolume;
+mod labels;
+mod render;
+mod scatter;
+mod scene;
+mod style;
+mod thin;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::archive::{ArchiveError, RunData, write_atomic};
+use crate::shortlist::{Shortlist, metric_label, metric_phrase};
+use crate::space::Objective;
+use crate::twin::metrics::{METRICS, Metric};
+use scatter::Scatter;
+use scene::Scene;
+
+/// A figure that could not be made.
+#[derive(Debug, Error)]
+pub enum PlotError {
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] ArchiveError),
+    /// The drawing library refused.
+    #[error("cannot draw: {0}")]
+    Draw(String),
+}
+
+/// A figure before it is drawn.
+struct Figure {
+    /// File name without ending.
+    name: String,
+    /// What it shows, for readers who cannot see it.
+    description: String,
+    title: String,
+    scene: Scene,
+}
+
+/// Draws every figure that the run has data for into `directory`, each as `.svg` and `.png`:
+///
+/// * `frontier` (and `frontier-1-3`, `frontier-2-3` for three objectives): all candidates in the
+///   plane of two objectives;
+/// * `hypervolume`: how it grew;
+/// * `per-gpu-vs-per-user`: tokens/s/GPU against tokens/s/user.
+///
+/// Returns the files written. Same run, same bytes.
+///
+/// # Errors
+/// `File` when the directory or a file in it cannot be written; `Draw` when the library refuses.
+pub fn draw_all(run: &RunData, shortlist: &Shortlist, directory: &Path) -> Result<Vec<PathBuf>, PlotError> {
+    style::ensure_font()?;
+    std::fs::create_dir_all(directory).map_err(ArchiveError::io("create", directory))?;
+    let mut written = Vec::new();
+    for figure in figures(run, shortlist) {
+        let svg = directory.join(format!("{}.svg", figure.name));
+        write_atomic(&svg, render::svg(&figure.scene, &figure.title, &figure.description)?.as_bytes())?;
+        let png = directory.join(format!("{}.png", figure.name));
+        let partial = directory.join(format!(".partial-{}.png", figure.name));
+        render::write_png(&figure.scene, &partial)?;
+        crate::archive::commit_temporary(&partial, &png)?;
+        written.extend([svg, png]);
+    }
+    Ok(written)
+}
+
+fn figures(run: &RunData, shortlist: &Shortlist) -> Vec<Figure> {
+    let objectives = &run.study.objectives;
+    let frontier = run.frontier();
+    let mut figures = Vec::new();
+    for (b, &second) in objectives.iter().enumerate() {
+        for (a, &first) in objectives[..b].iter().enumerate() {
+            let name =
+                if (a, b) == (0, 1) { "frontier".to_string() } else { format!("frontier-{}-{}", a + 1, b + 1) };
+            figures.push(scatter(&name, (first, second), run, shortlist, &frontier));
+        }
+    }
+    figures.push(Figure {
+        name: "hypervolume".into(),
+        title: hypervolume::TITLE.into(),
+        description: "How the share of the final frontier's hypervolume grew during the search.".into(),
+        scene: hypervolume::scene(run, shortlist),
+    });
+    let higher = |metric: Metric| Objective { metric: metric as usize, maximize: true };
+    let plane = (higher(Metric::TokensPerSPerUser), higher(Metric::OutputTokensPerSPerGpu));
+    figures.push(scatter("per-gpu-vs-per-user", plane, run, shortlist, &frontier));
+    figures
+}
+
+fn scatter(
+    name: &str,
+    (x, y): (Objective, Objective),
+    run: &RunData,
+    shortlist: &Shortlist,
+    frontier: &[usize],
+) -> Figure {
+    let title = format!("{} against {}", metric_label(y.metric), metric_phrase(x.metric));
+    let [x_name, y_name] = [x, y].map(|o| METRICS[o.metric].name);
+    let description = format!(
+        "Candidates by {x_name} (across) and {y_name} (up): feasible, infeasible, the frontier as a staircase, and the shortlist, numbered."
+    );
+    let scene = Scatter { title: title.clone(), x, y, run, shortlist, frontier }.scene();
+    Figure { name: name.into(), description, title, scene }
+}

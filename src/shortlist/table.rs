@@ -1,0 +1,130 @@
+//! The frontier and the shortlist as tables for the terminal.
+
+use super::markdown::{column_value, margin_cell, roles_words};
+use super::misses::bound_words;
+use super::shape::shape_words;
+use super::words::{count, counted, percent};
+use super::{Pick, Shortlist};
+use crate::archive::RunData;
+use crate::search::Evaluation;
+use crate::twin::metrics::{METRICS, Metric};
+
+/// A column of the table: title, cells, and whether they are numbers.
+struct Column {
+    title: String,
+    cells: Vec<String>,
+    is_number: bool,
+}
+
+/// The shortlist as plain text, with a line of summary. No colour, no trailing blanks.
+pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
+    let counts = &shortlist.counts;
+    let mut out = format!(
+        "{} evaluated: {} feasible, {} infeasible, {} refused; {} on the frontier\n",
+        counted(counts.evaluated, "candidate"),
+        count(counts.feasible),
+        count(counts.infeasible),
+        count(counts.refused),
+        count(counts.frontier)
+    );
+    match (shortlist.coverage, shortlist.picks.is_empty()) {
+        (Some(share), _) => out.push_str(&format!(
+            "Shortlist of {}, covering {} of the frontier's hypervolume:\n\n",
+            shortlist.picks.len(),
+            percent(share)
+        )),
+        (None, true) => out.push_str("NOTHING IS FEASIBLE, and no candidate could be simulated.\n"),
+        (None, false) => {
+            out.push_str("NOTHING IS FEASIBLE. The nearest misses, each of which breaks a constraint:\n\n")
+        }
+    }
+    if !shortlist.picks.is_empty() {
+        out.push_str(&layout(&columns(run, shortlist)));
+    }
+    if !shortlist.feasible {
+        for blocker in shortlist.blockers.iter().take(5) {
+            let verb = if blocker.is_refusal { "refused" } else { "not" };
+            out.push_str(&format!("  {:>6}  {verb}: {}\n", blocker.candidates, blocker.cause));
+        }
+    }
+    if !shortlist.inert.is_empty() {
+        let names: Vec<&str> = shortlist.inert.iter().map(|knob| knob.name.as_str()).collect();
+        out.push_str(&format!("\nChanged nothing wherever that could be seen: {}\n", names.join(", ")));
+    }
+    out
+}
+
+fn columns(run: &RunData, shortlist: &Shortlist) -> Vec<Column> {
+    let study = &run.study;
+    let evaluations = run.evaluations();
+    let picks = &shortlist.picks;
+    let column = |title: String, is_number: bool, cell: &dyn Fn(&Pick) -> String| Column {
+        title,
+        is_number,
+        cells: picks.iter().map(cell).collect(),
+    };
+    let mut columns = vec![
+        column("#".into(), true, &|p| p.rank.to_string()),
+        column("id".into(), false, &|p| p.id.clone()),
+        column("deployment".into(), false, &|p| shape_words(&study.space, &evaluations[p.row].candidate)),
+    ];
+    for objective in &study.objectives {
+        let metric = objective.metric;
+        let cell = |p: &Pick| column_value(metric, evaluations[p.row].metrics[metric]);
+        columns.push(column(METRICS[metric].name.into(), true, &cell));
+    }
+    for index in 0..picks.first().map_or(0, |pick| pick.margins.len()) {
+        let cell = |p: &Pick| margin_cell(study, &p.margins[index]);
+        columns.push(column(bound_words(&picks[0].margins[index]), true, &cell));
+    }
+    let gpus = Metric::GpusMean as usize;
+    columns.push(column("GPUs".into(), true, &|p| column_value(gpus, evaluations[p.row].metrics[gpus])));
+    columns.push(column("why".into(), false, &|p| roles_words(study, p)));
+    columns
+}
+
+/// The frontier as plain text, ascending in the first objective, thinned evenly to at most `most`
+/// rows; empty when nothing is feasible.
+pub fn render_frontier(run: &RunData, most: usize) -> String {
+    let (study, evaluations, frontier) = (&run.study, run.evaluations(), run.frontier());
+    let shown = frontier.len().min(most);
+    if shown == 0 {
+        return String::new();
+    }
+    let rows: Vec<usize> = (0..shown).map(|i| frontier[i * (frontier.len() - 1) / (shown - 1).max(1)]).collect();
+    let column = |title: String, is_number: bool, cell: &dyn Fn(&Evaluation) -> String| Column {
+        title,
+        is_number,
+        cells: rows.iter().map(|&row| cell(evaluations[row])).collect(),
+    };
+    let mut columns = vec![
+        column("id".into(), false, &|e| study.space.id(&e.candidate)),
+        column("deployment".into(), false, &|e| shape_words(&study.space, &e.candidate)),
+    ];
+    for metric in study.objectives.iter().map(|o| o.metric) {
+        columns.push(column(METRICS[metric].name.into(), true, &|e| column_value(metric, e.metrics[metric])));
+    }
+    let gpus = Metric::GpusMean as usize;
+    columns.push(column("GPUs".into(), true, &|e| column_value(gpus, e.metrics[gpus])));
+    let of = if shown < frontier.len() { format!(" ({shown} of {} shown)", frontier.len()) } else { String::new() };
+    format!("Frontier{of}:\n\n{}", layout(&columns))
+}
+
+fn layout(columns: &[Column]) -> String {
+    let width = |text: &str| text.chars().count();
+    let widths: Vec<usize> =
+        columns.iter().map(|c| c.cells.iter().chain([&c.title]).map(|text| width(text)).max().unwrap_or(0)).collect();
+    let line = |cell: &dyn Fn(&Column) -> String| {
+        let cells = columns.iter().zip(&widths).map(|(column, &wide)| {
+            let text = cell(column);
+            let blanks = " ".repeat(wide - width(&text));
+            if column.is_number { blanks + &text } else { text + &blanks }
+        });
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    let mut out = line(&|c| c.title.clone());
+    for row in 0..columns[0].cells.len() {
+        out.push_str(&line(&|c| c.cells[row].clone()));
+    }
+    out
+}

@@ -1,0 +1,378 @@
+//! From a candidate to the deployment that is simulated, or to the reason why it is not.
+//!
+//! A knob enters here in one line: `Picks` gives its value in the candidate, or its default where
+//! the candidate does not have it.
+
+use std::fmt;
+
+use super::schema::{self, Fallback};
+use super::{Candidate, Space, Study, Value};
+use crate::catalog::Backend;
+use crate::timing::memory::kv_capacity;
+use crate::timing::{Timing, TimingSpec, WorkerShape};
+use crate::twin::Deployment;
+use crate::twin::deployment::{EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology, WaitingOrder};
+use crate::workload::Workload;
+
+/// Why a candidate is not simulated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: RefusalCode,
+    /// The reason with its arithmetic.
+    pub reason: String,
+}
+
+/// Kinds of refusal, for tables and counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RefusalCode {
+    /// It needs more GPUs than there are.
+    GpuBudget,
+    /// The weights, or the longest request, do not fit in the GPUs' memory.
+    KvCapacity,
+    /// The model cannot be split in this way on these GPUs.
+    Shape,
+    /// The scheduler's limits contradict each other or the workload.
+    Limits,
+}
+
+impl RefusalCode {
+    /// The name in the archive and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            RefusalCode::GpuBudget => "gpu_budget",
+            RefusalCode::KvCapacity => "kv_capacity",
+            RefusalCode::Shape => "shape",
+            RefusalCode::Limits => "limits",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.reason)
+    }
+}
+
+fn refuse<T>(code: RefusalCode, reason: String) -> Result<T, Refusal> {
+    Err(Refusal { code, reason })
+}
+
+/// Turns a study's candidates into deployments. Holds what all candidates share: one timing per
+/// worker shape, and what the workload asks of a worker. Immutable, to be shared by threads.
+#[derive(Debug)]
+pub struct Deployer<'a> {
+    study: &'a Study,
+    shapes: Vec<(WorkerShape, Result<Timing, String>)>,
+    demand: Demand,
+}
+
+impl<'a> Deployer<'a> {
+    /// Builds the timing of every worker shape in the study's space.
+    pub fn new(study: &'a Study, workload: &Workload) -> Self {
+        let build = |shape: WorkerShape| {
+            let timing = study.timing.build(&shape);
+            (shape, timing)
+        };
+        let shapes = study.worker_shapes().into_iter().map(build).collect();
+        Deployer { study, shapes, demand: Demand::of(workload) }
+    }
+
+    /// Where the pass times of the space's worker shapes come from, a line each.
+    pub fn timing_provenance(&self) -> Vec<String> {
+        let line = |(shape, timing): &(WorkerShape, Result<Timing, String>)| match timing {
+            Ok(timing) => {
+                let provenance = timing.provenance();
+                format!("{}: {}: {}; {}", shape.label(), provenance.kind, provenance.label, provenance.source)
+            }
+            Err(reason) => format!("{}: impossible: {reason}", shape.label()),
+        };
+        self.shapes.iter().map(line).collect()
+    }
+
+    /// The deployment of a candidate.
+    ///
+    /// # Errors
+    /// Why it is not worth simulating: too many GPUs, an impossible shape, too little memory, or
+    /// limits under which some request could never be served.
+    pub fn deployment(&self, candidate: &Candidate) -> Result<Deployment, Refusal> {
+        let pick = Picks { space: &self.study.space, candidate };
+        let (tp, workers) = (pick.u32("aggregated.tp"), pick.u32("aggregated.workers"));
+        let (gpus, max_gpus) = (u64::from(tp) * u64::from(workers), self.study.max_gpus);
+        if gpus > u64::from(max_gpus) {
+            let reason = format!("{workers} workers x TP {tp} = {gpus} GPUs, max_gpus = {max_gpus}");
+            return refuse(RefusalCode::GpuBudget, reason);
+        }
+        Ok(Deployment {
+            topology: Topology::Aggregated(self.pool(&pick, tp, workers)?),
+            router: RouterConfig {
+                policy: router_policy(&pick.text("router.policy")),
+                overlap_credit: pick.real("router.overlap_credit"),
+                overlap_decay: pick.real("router.overlap_decay"),
+                prefill_load_scale: pick.real("router.prefill_load_scale"),
+                decode_request_weight: pick.real("router.decode_request_weight"),
+                temperature: pick.real("router.temperature"),
+            },
+            sla: self.study.sla,
+            usd_per_gpu_hour: self.study.usd_per_gpu_hour,
+            peer_compat: self.study.peer_compat,
+            pass_by_pass: self.study.pass_by_pass,
+        })
+    }
+
+    fn pool(&self, pick: &Picks<'_>, tp: u32, workers: u32) -> Result<Pool, Refusal> {
+        let backend = backend(&pick.text("engine.backend"));
+        let (shape, timing) = self
+            .shapes
+            .iter()
+            .find(|(s, _)| s.backend == backend && s.tp == tp)
+            .expect("every shape of the space was built");
+        let timing = match timing {
+            Ok(timing) => timing.clone(),
+            Err(reason) => return refuse(RefusalCode::Shape, reason.clone()),
+        };
+        let mut engine = EngineConfig {
+            backend,
+            block_size: pick.u32("engine.block_size"),
+            max_num_seqs: pick.u32("engine.max_num_seqs"),
+            max_num_batched_tokens: pick.u32("engine.max_num_batched_tokens"),
+            prefix_caching: pick.flag("engine.prefix_caching"),
+            chunked_prefill: pick.flag("engine.chunked_prefill"),
+            preemption: preemption(&pick.text("engine.preemption")),
+            max_model_len: pick.optional_u32("engine.max_model_len"),
+            waiting_order: waiting_order(&pick.text("engine.waiting_order")),
+            max_prefill_tokens: pick.u32("engine.max_prefill_tokens"),
+            schedule_conservativeness: pick.real("engine.schedule_conservativeness"),
+            gpu_blocks: 0,
+        };
+        self.check_limits(&engine)?;
+        engine.gpu_blocks = self.gpu_blocks(pick.optional_u32("engine.gpu_blocks"), &engine, shape)?;
+        Ok(Pool { workers, gpus_per_worker: tp, engine, timing })
+    }
+
+    fn check_limits(&self, engine: &EngineConfig) -> Result<(), Refusal> {
+        let EngineConfig { max_num_batched_tokens: tokens, max_num_seqs: seqs, .. } = *engine;
+        // SGLang's passes either prefill or decode, and what it cannot prefill it rejects.
+        if engine.backend == Backend::Sglang {
+            return Ok(());
+        }
+        if tokens < seqs {
+            let reason =
+                format!("max_num_batched_tokens = {tokens} is below max_num_seqs = {seqs}: the engine would not start");
+            return refuse(RefusalCode::Limits, reason);
+        }
+        let longest = self.demand.of_admissible(engine.max_model_len).input_tokens;
+        if !engine.chunked_prefill && longest > tokens {
+            let reason = format!(
+                "chunked prefill is off and the longest prompt has {longest} tokens, more than max_num_batched_tokens = {tokens}: it could never be computed"
+            );
+            return refuse(RefusalCode::Limits, reason);
+        }
+        Ok(())
+    }
+
+    /// KV blocks of one worker: as many as were asked for, if they fit, else as many as fit.
+    fn gpu_blocks(&self, asked: Option<u32>, engine: &EngineConfig, shape: &WorkerShape) -> Result<u32, Refusal> {
+        let block_size = engine.block_size;
+        // Timings that know no model leave a given number of blocks as it is.
+        let is_physical = !matches!(self.study.timing, TimingSpec::Polynomial { .. } | TimingSpec::Fixed { .. });
+        let (blocks, arithmetic) = match asked {
+            Some(asked) if !is_physical => (asked, format!("engine.gpu_blocks = {asked}")),
+            _ => {
+                let capacity = kv_capacity(shape, engine.max_num_batched_tokens, self.study.gpu_memory_utilization)
+                    .or_else(|reason| refuse(RefusalCode::KvCapacity, reason))?;
+                let fit = u32::try_from(capacity.kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX);
+                match asked {
+                    Some(asked) if asked > fit => {
+                        let reason = format!(
+                            "engine.gpu_blocks = {asked} of {block_size} tokens, but {fit} fit; {}",
+                            capacity.arithmetic
+                        );
+                        return refuse(RefusalCode::KvCapacity, reason);
+                    }
+                    _ => (asked.unwrap_or(fit), capacity.arithmetic),
+                }
+            }
+        };
+        let longest = self.demand.of_admissible(engine.max_model_len).total_tokens;
+        let needed = longest.div_ceil(u64::from(block_size));
+        // The peer simulates such a deployment and rejects the request.
+        if needed > u64::from(blocks) && !self.study.peer_compat {
+            let reason = format!(
+                "the longest request has {longest} tokens = {needed} blocks of {block_size}, and a worker has {blocks}; {arithmetic}"
+            );
+            return refuse(RefusalCode::KvCapacity, reason);
+        }
+        Ok(blocks)
+    }
+}
+
+/// The longest prompts and requests of a workload, by a bound on prompts.
+#[derive(Clone, Debug, Default)]
+struct Demand {
+    /// Distinct prompt lengths, ascending, each with the most tokens (prompt and output) of any
+    /// request whose prompt is no longer.
+    longest: Vec<Longest>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Longest {
+    input_tokens: u32,
+    total_tokens: u64,
+}
+
+impl Demand {
+    fn of(workload: &Workload) -> Demand {
+        let mut longest: Vec<Longest> = workload
+            .requests
+            .iter()
+            .map(|r| Longest {
+                input_tokens: r.input_tokens,
+                total_tokens: u64::from(r.input_tokens) + u64::from(r.output_tokens),
+            })
+            .collect();
+        longest.sort_unstable_by_key(|l| (l.input_tokens, l.total_tokens));
+        let mut most = 0;
+        for entry in &mut longest {
+            most = most.max(entry.total_tokens);
+            entry.total_tokens = most;
+        }
+        longest.reverse();
+        longest.dedup_by_key(|l| l.input_tokens);
+        longest.reverse();
+        Demand { longest }
+    }
+
+    /// The longest among requests that an engine with this `max_model_len` admits (those with
+    /// shorter prompts); zeros when there are none.
+    fn of_admissible(&self, max_model_len: Option<u32>) -> Longest {
+        let admitted = match max_model_len {
+            Some(bound) => self.longest.partition_point(|l| l.input_tokens < bound),
+            None => self.longest.len(),
+        };
+        admitted.checked_sub(1).map_or_else(Longest::default, |last| self.longest[last])
+    }
+}
+
+/// A candidate's knobs by name, defaults where the candidate does not have them.
+struct Picks<'a> {
+    space: &'a Space,
+    candidate: &'a Candidate,
+}
+
+impl Picks<'_> {
+    fn value(&self, name: &str) -> Option<Value> {
+        if let Some(value) = self.space.find(name).and_then(|k| self.space.value(self.candidate, k)) {
+            return Some(value.clone());
+        }
+        match schema::knob(name)?.fallback {
+            Fallback::Value(literal) => Some(literal.into()),
+            _ => None,
+        }
+    }
+
+    fn optional_u32(&self, name: &str) -> Option<u32> {
+        self.value(name).map(|v| as_u32(&v))
+    }
+
+    fn u32(&self, name: &str) -> u32 {
+        self.optional_u32(name).unwrap_or_else(|| panic!("{name} has a value in every candidate"))
+    }
+
+    fn real(&self, name: &str) -> f64 {
+        self.value(name).and_then(|v| v.as_f64()).unwrap_or_else(|| panic!("{name} is a number"))
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.value(name) == Some(Value::Bool(true))
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.value(name).unwrap_or_else(|| panic!("{name} is a knob")).to_string()
+    }
+}
+
+/// An integer that the schema bounds to 32 bits.
+pub(super) fn as_u32(value: &Value) -> u32 {
+    match value {
+        Value::Int(v) => u32::try_from(*v).expect("the schema bounds it"),
+        other => panic!("{other} is no integer"),
+    }
+}
+
+pub(super) fn backend(name: &str) -> Backend {
+    Backend::parse(name).unwrap_or_else(|| panic!("the schema has a backend {name} that the catalogue has not"))
+}
+
+fn router_policy(name: &str) -> RouterPolicy {
+    match name {
+        "round_robin" => RouterPolicy::RoundRobin,
+        "random" => RouterPolicy::Random,
+        "least_loaded" => RouterPolicy::LeastLoaded,
+        "power_of_two" => RouterPolicy::PowerOfTwo,
+        "kv" => RouterPolicy::Kv,
+        other => panic!("the schema has a router policy {other} that the twin has not"),
+    }
+}
+
+fn preemption(name: &str) -> Preemption {
+    match name {
+        "lifo" => Preemption::Lifo,
+        "fifo" => Preemption::Fifo,
+        other => panic!("the schema has a preemption order {other} that the twin has not"),
+    }
+}
+
+fn waiting_order(name: &str) -> WaitingOrder {
+    match name {
+        "fifo" => WaitingOrder::Fifo,
+        "longest_prefix" => WaitingOrder::LongestPrefix,
+        other => panic!("the schema has a waiting order {other} that the twin has not"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::schema::Kind;
+
+    /// Every name that the schema lets through has a meaning here.
+    #[test]
+    fn every_legal_name_is_understood() {
+        for (knob, understand) in [
+            (
+                "engine.backend",
+                (|n| {
+                    backend(n);
+                }) as fn(&str),
+            ),
+            ("router.policy", |n| {
+                router_policy(n);
+            }),
+            ("engine.waiting_order", |n| {
+                waiting_order(n);
+            }),
+            ("engine.preemption", |n| {
+                preemption(n);
+            }),
+        ] {
+            let Kind::Choice { legal, .. } = schema::knob(knob).unwrap().kind else { panic!("{knob} is no choice") };
+            assert!(!legal.is_empty());
+            legal.iter().for_each(|name| understand(name));
+        }
+    }
+
+    #[test]
+    fn demand_is_that_of_the_admissible_requests() {
+        let demand = Demand {
+            longest: vec![
+                Longest { input_tokens: 10, total_tokens: 500 },
+                Longest { input_tokens: 100, total_tokens: 500 },
+                Longest { input_tokens: 1000, total_tokens: 1001 },
+            ],
+        };
+        assert_eq!(demand.of_admissible(None).total_tokens, 1001);
+        assert_eq!(demand.of_admissible(Some(1001)).total_tokens, 1001);
+        assert_eq!(demand.of_admissible(Some(1000)).input_tokens, 100, "a prompt as long as max_model_len is rejected");
+        assert_eq!(demand.of_admissible(Some(1)).total_tokens, 0);
+    }
+}

@@ -1,0 +1,129 @@
+//! What a candidate is called: its id, its knobs in words, its knobs as TOML.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::{Candidate, Space, Value};
+
+/// Hexadecimal digits of a candidate's id.
+pub const ID_DIGITS: usize = 12;
+
+impl Space {
+    /// The candidate's id: the first 12 hexadecimal digits of the SHA-256 of its active knobs as
+    /// `name=value` lines sorted by name. Neither the order of knobs, nor the other levels of their
+    /// domains, nor absent knobs change it.
+    pub fn id(&self, candidate: &Candidate) -> String {
+        let mut lines: Vec<String> =
+            self.describe(candidate).into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        lines.sort_unstable();
+        let digest = Sha256::digest(lines.concat().as_bytes());
+        let mut id = String::with_capacity(ID_DIGITS);
+        for byte in digest.iter().take(ID_DIGITS / 2) {
+            let _ = write!(id, "{byte:02x}");
+        }
+        id
+    }
+
+    /// Name and value of each active knob, in knob order.
+    pub fn describe(&self, candidate: &Candidate) -> Vec<(&str, String)> {
+        self.active(candidate).map(|(name, value)| (name, value.to_string())).collect()
+    }
+
+    /// The candidate as a `[knobs]` table with every active knob pinned.
+    pub fn to_toml(&self, candidate: &Candidate) -> String {
+        let mut out = String::from("[knobs]\n");
+        for (name, value) in self.active(candidate) {
+            let _ = writeln!(out, "{name} = {}", value.to_toml());
+        }
+        out
+    }
+
+    fn active(&self, candidate: &Candidate) -> impl Iterator<Item = (&str, &Value)> {
+        self.knobs.iter().enumerate().filter_map(|(i, k)| Some((k.name.as_str(), self.value(candidate, i)?)))
+    }
+}
+
+impl Value {
+    /// The value as a TOML literal: text quoted, reals with a point.
+    pub fn to_toml(&self) -> String {
+        match self {
+            Value::Bool(v) => v.to_string(),
+            Value::Int(v) => v.to_string(),
+            Value::Real(v) => format!("{v:?}"),
+            Value::Text(v) => toml::Value::String(v.clone()).to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::knob::tests::any_levels;
+    use super::super::{Condition, Domain, Knob};
+    use super::*;
+
+    fn text(name: &str, values: &[&str]) -> Knob {
+        Knob {
+            name: name.into(),
+            domain: Domain {
+                values: values.iter().map(|v| Value::Text((*v).into())).collect(),
+                ordered: false,
+                log: false,
+            },
+            conditions: vec![],
+            block: "router".into(),
+        }
+    }
+
+    #[test]
+    fn id_does_not_depend_on_knob_order_nor_on_the_rest_of_the_domain() {
+        let (a, b) = (text("a", &["x", "y"]), text("b", &["p", "q"]));
+        let ab = Space { knobs: vec![a.clone(), b] };
+        let ba = Space { knobs: vec![text("b", &["q"]), a] };
+        assert_eq!(ab.id(&Candidate { levels: [1, 1].into() }), ba.id(&Candidate { levels: [0, 1].into() }));
+    }
+
+    #[test]
+    fn id_is_the_documented_hash() {
+        // printf 'a=x\nb=p\n' | sha256sum
+        let space = Space { knobs: vec![text("b", &["p"]), text("a", &["x"])] };
+        assert_eq!(space.id(&Candidate { levels: [0, 0].into() }), "b947db5a8fd2");
+    }
+
+    #[test]
+    fn toml_round_trips_every_kind_of_value() {
+        let one = |name: &str, value| Knob {
+            domain: Domain { values: vec![value], ordered: true, log: false },
+            ..text(name, &[])
+        };
+        let space = Space {
+            knobs: vec![
+                one("engine.a", Value::Bool(true)),
+                one("engine.b", Value::Int(-3)),
+                one("engine.c", Value::Real(1.0)),
+                one("engine.d", Value::Text("a \"quoted\" \\ one".into())),
+                Knob { conditions: vec![Condition { knob: 0, levels: vec![] }], ..one("engine.e", Value::Int(1)) },
+            ],
+        };
+        let text = space.to_toml(&space.canonical(&[0; 5]));
+        let parsed: toml::Table = text.parse().expect(&text);
+        let engine = &parsed["knobs"]["engine"];
+        assert_eq!(engine["a"], toml::Value::Boolean(true));
+        assert_eq!(engine["b"], toml::Value::Integer(-3));
+        assert_eq!(engine["c"], toml::Value::Float(1.0));
+        assert_eq!(engine["d"].as_str(), Some("a \"quoted\" \\ one"));
+        assert!(engine.get("e").is_none(), "absent knobs are not written");
+    }
+
+    proptest! {
+        #[test]
+        fn different_candidates_have_different_ids((space, levels) in any_levels()) {
+            let here = space.canonical(&levels);
+            for n in space.one_step_neighbours(&here) {
+                prop_assert!(space.id(&n) != space.id(&here));
+            }
+        }
+    }
+}

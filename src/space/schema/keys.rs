@@ -1,0 +1,216 @@
+//! The sections, and the keys of all but `[model]` and `[workload]`.
+
+use super::model::MODEL;
+use super::row::{DEFAULT, OPTIONAL, REQUIRED, choice, flag, int, not_negative, positive, value, when};
+use super::workload::WORKLOAD;
+use super::{Catalogue, Fallback, Key, Kind, Literal, Section};
+use crate::catalog;
+
+const fn section(path: &'static str, optional: bool, doc: &'static str) -> Section {
+    Section { path, optional, doc }
+}
+
+/// Every section and sub-table, in the order of the documentation.
+pub const SECTIONS: &[Section] = &[
+    section("study", true, "What this study is called, and the seed of everything random in it."),
+    section("model", false, "The model that is served: a name of the catalogue, or an architecture."),
+    section(
+        "model.architecture",
+        true,
+        "A model that the catalogue does not have; the figures are those of its `config.json`.",
+    ),
+    section(
+        "model.architecture.attention",
+        true,
+        "How its layers attend, which decides the bytes of KV cache per token.",
+    ),
+    section("model.architecture.moe", true, "Its experts; leave it out for a dense model."),
+    section("hardware", false, "The GPUs, how many there are, and what they cost."),
+    section("workload", false, "The requests: exactly one of `trace` and `[workload.synthetic]`."),
+    section("workload.window", true, "Keep only sessions that start within a window of the trace."),
+    section("workload.synthetic", true, "Requests from a seeded generator."),
+    section("workload.synthetic.arrivals", false, "When sessions start."),
+    section(
+        "workload.synthetic.input_tokens",
+        true,
+        "Distribution of new prompt tokens per turn; a number is a fixed length.",
+    ),
+    section(
+        "workload.synthetic.output_tokens",
+        true,
+        "Distribution of generated tokens per turn; a number is a fixed length.",
+    ),
+    section("timing", true, "How long a forward pass takes."),
+    section("twin", true, "How the simulation works."),
+    section("knobs", false, "What is searched: a list, a range, or one value per knob."),
+    section("objectives", true, "The metrics to trade off, two or three in all."),
+    section(
+        "constraints",
+        true,
+        "Bounds on metrics, `metric = { min = .., max = .. }`: a candidate outside is infeasible.",
+    ),
+    section("sla", true, "Bounds that a good request keeps; goodput and attainment count by them."),
+    section("search", true, "How the budget of simulations is spent."),
+    section("shortlist", true, "How many configurations are worth measuring on GPUs."),
+];
+
+/// Every key of every section; knobs, and metrics as keys of `[constraints]`, are apart.
+pub const KEYS: &[Key] = &joined::<{ MODEL.len() + WORKLOAD.len() + OTHERS.len() }>([MODEL, WORKLOAD, OTHERS]);
+
+const fn joined<const N: usize>(parts: [&[Key]; 3]) -> [Key; N] {
+    let mut keys = [DEFAULT; N];
+    let (mut part, mut at) = (0, 0);
+    while part < parts.len() {
+        let mut i = 0;
+        while i < parts[part].len() {
+            keys[at] = parts[part][i];
+            i += 1;
+            at += 1;
+        }
+        part += 1;
+    }
+    keys
+}
+
+const OTHERS: &[Key] = &[
+    Key {
+        path: "study.name",
+        kind: Kind::FileName,
+        fallback: Fallback::Unset("the file's name without `.toml`"),
+        doc: "Names the run directory: letters, digits, `.`, `_` and `-`, at most 64 of them.",
+        ..DEFAULT
+    },
+    int("study.seed", 0, i64::MAX, value(Literal::Int(0)), "", "Seed of the search and of the simulations' own draws."),
+    Key {
+        path: "hardware.gpu",
+        kind: Kind::Name(Catalogue {
+            what: "GPU",
+            names: || catalog::gpus().iter().map(|g| g.name.as_ref()).collect(),
+            has: |name| catalog::gpu(name).is_some(),
+            label_beside: None,
+        }),
+        doc: "A GPU of the catalogue (`servescout catalog gpus`).",
+        ..DEFAULT
+    },
+    int(
+        "hardware.max_gpus",
+        1,
+        1 << 20,
+        REQUIRED,
+        "GPUs",
+        "Most GPUs that a candidate may use; one that needs more is refused before it is simulated.",
+    ),
+    positive(
+        "hardware.usd_per_gpu_hour",
+        Fallback::Unset("the catalogue's dated list price"),
+        "USD",
+        "Your own price of one GPU for one hour.",
+    ),
+    Key {
+        path: "hardware.gpu_memory_utilization",
+        kind: Kind::Real { min: 0.0, max: 1.0, open: true },
+        fallback: Fallback::Unset("the backend's own default"),
+        doc: "Share of GPU memory that the engine may use for weights, activations and KV cache.",
+        ..DEFAULT
+    },
+    choice(
+        "timing.kind",
+        &["surface", "roofline", "polynomial", "fixed"],
+        &["perfdb"],
+        value(Literal::Text("surface")),
+        "`surface`: measured tables, and the roofline where nothing was measured; `roofline`: physics of the model on the GPU, an estimate; `polynomial`: the peer simulator's default, the same for every model, GPU and shape; `fixed`: constant times.",
+    ),
+    when(
+        flag(
+            "timing.aic_parity",
+            value(Literal::Bool(false)),
+            "Compose the tables exactly as AI Configurator does, flaws included.",
+        ),
+        "timing.kind",
+        &["surface"],
+    ),
+    when(
+        not_negative(
+            "timing.host_ms",
+            value(Literal::Real(0.0)),
+            "ms",
+            "What scheduling, sampling and launching on the host add to every pass.",
+        ),
+        "timing.kind",
+        &["surface"],
+    ),
+    when(
+        flag(
+            "timing.expert_parallel",
+            Fallback::Unset("split experts, and whole ones where only that was measured"),
+            "Whether each GPU holds whole experts, or a part of every expert.",
+        ),
+        "timing.kind",
+        &["surface"],
+    ),
+    when(
+        Key {
+            path: "timing.quant",
+            kind: Kind::Label,
+            fallback: Fallback::Unset("chosen from `model.dtype` and `model.kv_dtype`"),
+            doc: "Quantisation in the measurements' own words, such as `fp8_block`.",
+            ..DEFAULT
+        },
+        "timing.kind",
+        &["surface"],
+    ),
+    when(
+        not_negative("timing.prefill_ms", REQUIRED, "ms", "Duration of the prefill part of a pass."),
+        "timing.kind",
+        &["fixed"],
+    ),
+    when(
+        positive("timing.decode_ms", REQUIRED, "ms", "Duration of the decode part of a pass."),
+        "timing.kind",
+        &["fixed"],
+    ),
+    flag(
+        "twin.peer_compat",
+        value(Literal::Bool(false)),
+        "Follow the peer simulator where this one is otherwise better, to compare request by request.",
+    ),
+    flag(
+        "twin.pass_by_pass",
+        value(Literal::Bool(false)),
+        "Simulate every pass by itself: the slow reference, with the same results.",
+    ),
+    Key {
+        path: "objectives.minimize",
+        kind: Kind::Metrics,
+        fallback: Fallback::Unset("none"),
+        doc: "Metrics to make small.",
+        ..DEFAULT
+    },
+    Key {
+        path: "objectives.maximize",
+        kind: Kind::Metrics,
+        fallback: Fallback::Unset("none"),
+        doc: "Metrics to make large.",
+        ..DEFAULT
+    },
+    positive("sla.ttft_ms", OPTIONAL, "ms", "Longest time to first token of a good request."),
+    positive("sla.tpot_ms", OPTIONAL, "ms", "Longest mean time per output token after the first of a good request."),
+    positive("sla.e2e_ms", OPTIONAL, "ms", "Longest end-to-end latency of a good request."),
+    choice(
+        "search.strategy",
+        &["coordinate", "genetic", "sobol", "random", "grid"],
+        &["auto", "bayesian"],
+        value(Literal::Text("coordinate")),
+        "Who proposes candidates.",
+    ),
+    int("search.budget", 1, 100_000_000, value(Literal::Int(500)), "simulations", "Most simulations."),
+    int(
+        "search.batch",
+        1,
+        65_536,
+        value(Literal::Int(16)),
+        "candidates",
+        "Candidates per batch: part of the study, not of the machine, so that results do not depend on the number of threads.",
+    ),
+    int("shortlist.size", 1, 1000, value(Literal::Int(6)), "configurations", "Most entries of the shortlist."),
+];

@@ -1,0 +1,242 @@
+//! The knobs, in dependency order: a condition refers to an earlier row.
+
+use super::{Active, Fallback, Kind, KnobRow, Literal};
+
+const AGGREGATED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"])];
+/// A router has a choice only among several workers.
+const ROUTED: &[Active] = &[Active::NotOne("aggregated.workers")];
+const KV_ROUTED: &[Active] = &[Active::Is("router.policy", &["kv"])];
+/// The credit is for cached prefixes, and part of the prefill term: it means nothing when there are
+/// none, or when that term has no weight.
+const CREDITED: &[Active] = &[
+    Active::Is("router.policy", &["kv"]),
+    Active::On("engine.prefix_caching"),
+    Active::NotZero("router.prefill_load_scale"),
+];
+const DECAYED: &[Active] = &[
+    Active::Is("router.policy", &["kv"]),
+    Active::On("engine.prefix_caching"),
+    Active::NotZero("router.prefill_load_scale"),
+    Active::NotZero("router.overlap_credit"),
+];
+
+const DEFAULT: KnobRow = KnobRow {
+    name: "",
+    kind: Kind::Bool,
+    power_of_two: false,
+    log: false,
+    fallback: Fallback::Required,
+    unit: "",
+    block: "",
+    active: &[],
+    doc: "",
+};
+
+/// Largest number of sequences, tokens and blocks that a knob takes: far beyond any worker, and
+/// small enough that products stay within the twin's integers.
+const MANY: i64 = 1 << 24;
+
+/// Every knob that this version simulates.
+pub const KNOBS: &[KnobRow] = &[
+    KnobRow {
+        name: "deployment.mode",
+        kind: Kind::Choice { legal: &["aggregated"], later: &["disaggregated"] },
+        fallback: Fallback::Value(Literal::Text("aggregated")),
+        block: "shape",
+        doc: "Whether every worker both prefills and decodes.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.backend",
+        kind: Kind::Choice { legal: &["vllm", "sglang", "trtllm"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("vllm")),
+        block: "shape",
+        doc: "Serving engine whose scheduler is simulated.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "aggregated.tp",
+        kind: Kind::Int { min: 1, max: 1024 },
+        power_of_two: true,
+        log: true,
+        unit: "GPUs",
+        block: "shape",
+        active: AGGREGATED,
+        doc: "Tensor-parallel size: GPUs per worker.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "aggregated.workers",
+        kind: Kind::Int { min: 1, max: 65_536 },
+        log: true,
+        unit: "workers",
+        block: "split",
+        active: AGGREGATED,
+        doc: "Number of workers.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.block_size",
+        kind: Kind::Int { min: 1, max: 65_536 },
+        log: true,
+        fallback: Fallback::Value(Literal::Int(64)),
+        unit: "tokens",
+        block: "limits",
+        doc: "Tokens per KV block.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.gpu_blocks",
+        kind: Kind::Int { min: 1, max: MANY },
+        log: true,
+        fallback: Fallback::Unset("as many as the memory model says fit beside weights and activations"),
+        unit: "blocks",
+        block: "limits",
+        doc: "KV blocks on each worker.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.max_num_seqs",
+        kind: Kind::Int { min: 1, max: MANY },
+        log: true,
+        fallback: Fallback::Value(Literal::Int(256)),
+        unit: "sequences",
+        block: "limits",
+        doc: "Most sequences that a worker runs at once.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.max_num_batched_tokens",
+        kind: Kind::Int { min: 1, max: MANY },
+        log: true,
+        fallback: Fallback::Value(Literal::Int(8192)),
+        unit: "tokens",
+        block: "limits",
+        doc: "Most tokens in one pass, decoding sequences and prefill chunks together (SGLang: the chunk size).",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.prefix_caching",
+        fallback: Fallback::Value(Literal::Bool(true)),
+        block: "limits",
+        doc: "Whether KV blocks of finished requests serve later ones with the same prefix.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.chunked_prefill",
+        fallback: Fallback::Value(Literal::Bool(true)),
+        block: "limits",
+        doc: "Whether a prompt may be computed over several passes; else it waits for a pass that holds all of it.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.preemption",
+        kind: Kind::Choice { legal: &["lifo", "fifo"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("lifo")),
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["vllm"])],
+        doc: "Which running request loses its KV blocks when they run out: the last admitted, or the first.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.waiting_order",
+        kind: Kind::Choice { legal: &["fifo", "longest_prefix"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("fifo")),
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"]), Active::On("engine.prefix_caching")],
+        doc: "Which waiting request is prefilled next: the first come, or the one with the longest cached prefix.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.max_prefill_tokens",
+        kind: Kind::Int { min: 1, max: MANY },
+        log: true,
+        fallback: Fallback::Value(Literal::Int(16_384)),
+        unit: "tokens",
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"])],
+        doc: "Most new prompt tokens in one prefill pass.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.schedule_conservativeness",
+        kind: Kind::Real { min: 0.0, max: 100.0, open: true },
+        log: true,
+        fallback: Fallback::Value(Literal::Real(1.0)),
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"])],
+        doc: "Scales the share of output still to come that admission reserves memory for.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.max_model_len",
+        kind: Kind::Int { min: 2, max: 1 << 30 },
+        log: true,
+        fallback: Fallback::Unset("no bound besides the KV pool"),
+        unit: "tokens",
+        block: "limits",
+        doc: "Longest sequence; longer prompts are rejected and counted as rejected.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.policy",
+        kind: Kind::Choice { legal: &["round_robin", "random", "least_loaded", "power_of_two", "kv"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("round_robin")),
+        block: "router",
+        active: ROUTED,
+        doc: "How requests are placed on workers; `kv` weighs cached prefixes against load.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.prefill_load_scale",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(1.0)),
+        block: "router",
+        active: KV_ROUTED,
+        doc: "Weight of prefill work (queued and new, less what is cached) against decode load.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.overlap_credit",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(1.0)),
+        block: "router",
+        active: CREDITED,
+        doc: "Prefill blocks forgiven for each prefix block that the worker already holds.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.overlap_decay",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(0.0)),
+        block: "router",
+        active: DECAYED,
+        doc: "How fast the credit shrinks with the worker's prefill backlog beyond the least loaded worker's.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.decode_request_weight",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(0.0)),
+        unit: "blocks",
+        block: "router",
+        active: KV_ROUTED,
+        doc: "Cost of each request that is active on the worker.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.temperature",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(0.0)),
+        block: "router",
+        active: KV_ROUTED,
+        doc: "0 takes the cheapest worker; more samples from a softmax over costs scaled to their range.",
+        ..DEFAULT
+    },
+];
+
+/// Knobs of the design that this version cannot simulate: refused by name, never ignored.
+pub const LATER_KNOBS: &[&str] = &["engine.speculative", "router.queue_threshold"];
+
+/// Groups of knobs that this version cannot simulate.
+pub const LATER_GROUPS: &[&str] = &["prefill", "decode", "planner", "kv", "transfer"];
