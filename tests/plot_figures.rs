@@ -10,7 +10,7 @@ use servescout::search::Evaluation;
 use servescout::shortlist::build;
 use servescout::space::Study;
 
-mod fixture;
+use crate::fixture;
 use fixture::{candidate, large_study, metrics, modelled, run_in, study, study_with};
 
 fn run(study: &Study, rows: &[Evaluation]) -> RunData {
@@ -62,7 +62,8 @@ fn the_frontier_figure_says_what_it_shows() {
     assert!(has(&format!("frontier ({})", list.counts.frontier)));
     assert!(has(&format!("infeasible ({})", list.counts.infeasible)));
     for pick in &list.picks {
-        let labelled = texts.iter().filter(|t| t.split(' ').next() == Some(&pick.rank.to_string()) && !t.contains('=')).count();
+        let labelled =
+            texts.iter().filter(|t| t.split(' ').next() == Some(&pick.rank.to_string()) && !t.contains('=')).count();
         assert!(labelled >= 1, "pick {} has no label in {texts:?}", pick.rank);
     }
     assert!(has("1 knee") && has("2 lowest cost") && has("3 lowest TTFT p90"), "{texts:?}");

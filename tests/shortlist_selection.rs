@@ -7,7 +7,7 @@ use servescout::search::Evaluation;
 use servescout::shortlist::{Role, Shortlist, build, escape_markdown, render_terminal, write};
 use servescout::space::{Candidate, Study, load_replay};
 
-mod fixture;
+use crate::fixture;
 use fixture::{candidate, metrics, run_in, study, study_with};
 
 /// An evaluation by shape, cost, latency and the constrained metric.
@@ -209,7 +209,7 @@ fn three_objectives_with_one_maximised() {
     let best = |objective: usize| list.picks.iter().find(|p| p.roles.contains(&Role::Best(objective))).unwrap().row;
     assert_eq!([best(0), best(1), best(2)], [0, 2, 3]);
     let why = &list.picks.iter().find(|p| p.row == 3).unwrap().why;
-    assert!(why.contains("highest Output throughput"), "{why}");
+    assert!(why.contains("highest output throughput"), "{why}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn the_reference_is_current() {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "docs/space.md is not what the schema says; run UPDATE_DOCS=1 cargo test --test space_docs"
+        "docs/space.md is not what the schema says; run UPDATE_DOCS=1 cargo test --test it space_docs"
     );
 }
 

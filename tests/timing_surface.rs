@@ -1,6 +1,6 @@
 //! The embedded surfaces against the measured grids they were distilled from.
 
-mod reference;
+use crate::reference;
 
 use std::collections::BTreeMap;
 

@@ -24,8 +24,7 @@ impl Bearings {
 pub(crate) fn bearings(bold: bool) -> &'static Bearings {
     static REGULAR: OnceLock<Bearings> = OnceLock::new();
     static BOLD: OnceLock<Bearings> = OnceLock::new();
-    let (cell, bytes) =
-        if bold { (&BOLD, dejavu::sans::bold()) } else { (&REGULAR, dejavu::sans::regular()) };
+    let (cell, bytes) = if bold { (&BOLD, dejavu::sans::bold()) } else { (&REGULAR, dejavu::sans::regular()) };
     // A font without these tables would be drawn as plotters does it: legible, but uneven.
     cell.get_or_init(|| read(bytes).unwrap_or(Bearings { of_character: Vec::new() }))
 }

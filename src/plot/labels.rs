@@ -71,10 +71,7 @@ fn crowding(
 ) -> f64 {
     let outside = if bounds.encloses(area) { 0.0 } else { 10_000.0 };
     let labels = placed.iter().filter(|other| other.overlaps(area)).count() as f64 * 5000.0;
-    let named = requests
-        .iter()
-        .filter(|other| Rect::around(other.at, CLEAR, CLEAR).overlaps(area))
-        .count() as f64;
+    let named = requests.iter().filter(|other| Rect::around(other.at, CLEAR, CLEAR).overlaps(area)).count() as f64;
     let leader = (request.at, nearest_on(area, request.at));
     let crossed = placed.iter().filter(|other| crosses(other, leader)).count() as f64;
     let lines = obstacles.lines.iter().filter(|line| crosses(area, **line)).count() as f64;

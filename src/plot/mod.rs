@@ -7,10 +7,13 @@ mod axis;
 mod chart;
 mod font;
 mod hypervolume;
+mod importance;
 mod labels;
+mod parallel;
 mod render;
 mod scatter;
 mod scene;
+mod slices;
 mod style;
 mod thin;
 
@@ -19,7 +22,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::archive::{ArchiveError, RunData, write_atomic};
-use crate::shortlist::{Shortlist, metric_label, metric_phrase};
+use crate::shortlist::{Shortlist, knob_importance, metric_label, metric_phrase};
 use crate::space::Objective;
 use crate::twin::metrics::{METRICS, Metric};
 use scatter::Scatter;
@@ -51,7 +54,10 @@ struct Figure {
 /// * `frontier` (and `frontier-1-3`, `frontier-2-3` for three objectives): all candidates in the
 ///   plane of two objectives;
 /// * `hypervolume`: how it grew;
-/// * `per-gpu-vs-per-user`: tokens/s/GPU against tokens/s/user.
+/// * `per-gpu-vs-per-user`: tokens/s/GPU against tokens/s/user;
+/// * `frontier-configurations`: the frontier in parallel coordinates;
+/// * `knob-importance`: what the objectives depend on;
+/// * `slices-<objective>`: the objective against each knob.
 ///
 /// Returns the files written. Same run, same bytes.
 ///
@@ -79,8 +85,7 @@ fn figures(run: &RunData, shortlist: &Shortlist) -> Vec<Figure> {
     let mut figures = Vec::new();
     for (b, &second) in objectives.iter().enumerate() {
         for (a, &first) in objectives[..b].iter().enumerate() {
-            let name =
-                if (a, b) == (0, 1) { "frontier".to_string() } else { format!("frontier-{}-{}", a + 1, b + 1) };
+            let name = if (a, b) == (0, 1) { "frontier".to_string() } else { format!("frontier-{}-{}", a + 1, b + 1) };
             figures.push(scatter(&name, (first, second), run, shortlist, &frontier));
         }
     }
@@ -93,6 +98,28 @@ fn figures(run: &RunData, shortlist: &Shortlist) -> Vec<Figure> {
     let higher = |metric: Metric| Objective { metric: metric as usize, maximize: true };
     let plane = (higher(Metric::TokensPerSPerUser), higher(Metric::OutputTokensPerSPerGpu));
     figures.push(scatter("per-gpu-vs-per-user", plane, run, shortlist, &frontier));
+    figures.push(Figure {
+        name: "frontier-configurations".into(),
+        title: parallel::TITLE.into(),
+        description: "Each frontier member as a line through its knobs and objectives; the shortlist is marked.".into(),
+        scene: parallel::scene(run, shortlist, &frontier),
+    });
+    let importance = knob_importance(run);
+    figures.push(Figure {
+        name: "knob-importance".into(),
+        title: importance::TITLE.into(),
+        description: "How much of each objective's variance is lost when a knob is shuffled.".into(),
+        scene: importance::scene(run, shortlist, importance.as_ref()),
+    });
+    for (index, objective) in objectives.iter().enumerate() {
+        let title = format!("{} by knob", metric_label(objective.metric));
+        figures.push(Figure {
+            name: format!("slices-{}", METRICS[objective.metric].name),
+            description: format!("{} against each knob, over feasible candidates.", METRICS[objective.metric].name),
+            scene: slices::scene(run, shortlist, index, importance.as_ref(), &title),
+            title,
+        });
+    }
     figures
 }
 

@@ -91,7 +91,8 @@ fn paint(text: &Text, scale: f64) -> Vec<(String, (i32, i32))> {
         // The pen after the letters before, kerning included.
         let before = &text.text[..index];
         let kerned = text_width(&text.text[..index + c.len_utf8()], size, text.bold);
-        let pen = if before.is_empty() { 0.0 } else { kerned - text_width(c.encode_utf8(&mut [0; 4]), size, text.bold) };
+        let pen =
+            if before.is_empty() { 0.0 } else { kerned - text_width(c.encode_utf8(&mut [0; 4]), size, text.bold) };
         let x = start + pen + bearings.of(c) * em;
         glyphs.push((c.to_string(), (x.floor() as i32, y.round() as i32)));
     }

@@ -174,7 +174,8 @@ impl Scatter<'_> {
         at: &impl Fn(usize) -> Point,
         shown: &impl Fn(&usize) -> bool,
     ) -> usize {
-        let out: Vec<usize> = [&rows.dominated, &rows.infeasible].into_iter().flatten().copied().filter(|r| !shown(r)).collect();
+        let out: Vec<usize> =
+            [&rows.dominated, &rows.infeasible].into_iter().flatten().copied().filter(|r| !shown(r)).collect();
         let tips: Vec<Point> = out.iter().map(|&row| at(row)).collect();
         let middle = (PLOT.left + PLOT.right) / 2.0;
         for index in thin(&tips, MOST_BEYOND) {
@@ -252,7 +253,11 @@ impl Scatter<'_> {
                 let mut words = vec![pick.rank.to_string()];
                 words.extend(pick.roles.iter().filter_map(|role| self.role_word(*role)));
                 let separated = words.len().min(2);
-                let text = format!("{}{}", words[..separated].join(" "), words[separated..].iter().fold(String::new(), |all, w| all + ", " + w));
+                let text = format!(
+                    "{}{}",
+                    words[..separated].join(" "),
+                    words[separated..].iter().fold(String::new(), |all, w| all + ", " + w)
+                );
                 Request { at: at(pick.row), text }
             })
             .collect();

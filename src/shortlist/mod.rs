@@ -10,6 +10,8 @@
 //! [`build`] chooses and explains, [`write()`] leaves `shortlist.{md,json,csv}` and one directory
 //! per entry, [`render_terminal`] prints the table.
 
+mod forest;
+mod importance;
 mod inert;
 mod json;
 mod markdown;
@@ -21,6 +23,7 @@ mod why;
 mod words;
 mod write;
 
+pub use importance::{KnobImportance, ObjectiveImportance, knob_importance};
 pub use inert::{InertKnob, inert_knobs};
 pub use markdown::escape_markdown;
 pub use misses::{Blocker, blockers};

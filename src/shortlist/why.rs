@@ -14,7 +14,8 @@ pub(crate) fn explain(run: &RunData, evaluations: &[&Evaluation], picks: &[Pick]
         pick.roles.iter().map(|role| role_sentence(study, evaluations, pick, role)).collect();
     if !pick.stands_for.is_empty() {
         let n = pick.stands_for.len();
-        sentences.push(format!("Stands for {} that gain next to nothing on it.", counted(n, "further frontier member")));
+        sentences
+            .push(format!("Stands for {} that gain next to nothing on it.", counted(n, "further frontier member")));
     }
     if let Some(other) = nearest(study, evaluations, picks, index) {
         sentences.push(against(study, evaluations, pick, &picks[other]));

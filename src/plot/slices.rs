@@ -1,0 +1,184 @@
+//! One objective against each knob: a small panel per knob, a dot per feasible candidate, and the
+//! best that each value attains.
+
+use super::axis::Axis;
+use super::chart::{Key, empty, header};
+use super::scatter::{axis_title, run_note};
+use super::scene::{Anchor, Point, Scene, fitted};
+use super::style::{BLUE, GRID, INK, NOTE, SKY, VERMILLION};
+use super::thin::thin;
+use crate::archive::RunData;
+use crate::search::Evaluation;
+use crate::shortlist::{KnobImportance, Shortlist};
+use crate::space::{Candidate, Objective};
+
+/// Panels across and down.
+const ACROSS: usize = 3;
+const DOWN: usize = 2;
+const LEFT: f64 = 100.0;
+const RIGHT: f64 = 1180.0;
+const TOP: f64 = 185.0;
+const BOTTOM: f64 = 785.0;
+const SIZE: f64 = NOTE - 1.0;
+/// Most dots in a panel.
+const MOST_DOTS: usize = 500;
+/// Most values of a knob that get a label.
+const MOST_LABELS: usize = 6;
+
+/// The figure for one objective (index into the study's).
+pub(crate) fn scene(
+    run: &RunData,
+    shortlist: &Shortlist,
+    objective: usize,
+    importance: Option<&KnobImportance>,
+    title: &str,
+) -> Scene {
+    let mut scene = Scene::default();
+    let spec = run.study.objectives[objective];
+    let note = run_note(run, shortlist);
+    let evaluations = run.evaluations();
+    let feasible: Vec<&Evaluation> =
+        evaluations.iter().copied().filter(|e| e.is_feasible() && e.metrics[spec.metric].is_finite()).collect();
+    let knobs = shown_knobs(run, &feasible, objective, importance);
+    if knobs.is_empty() {
+        empty(&mut scene, title, &note, "No knob varies among feasible candidates.");
+        return scene;
+    }
+    let values: Vec<f64> = feasible.iter().map(|e| e.metrics[spec.metric]).collect();
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let is_log = low > 0.0 && high / low > 10.0;
+    let pitch = ((RIGHT - LEFT) / ACROSS as f64, (BOTTOM - TOP) / DOWN as f64);
+    for (place, &knob) in knobs.iter().enumerate() {
+        let corner = (LEFT + pitch.0 * (place % ACROSS) as f64, TOP + pitch.1 * (place / ACROSS) as f64);
+        let frame = Frame {
+            left: corner.0,
+            right: corner.0 + pitch.0 - 70.0,
+            top: corner.1 + 34.0,
+            bottom: corner.1 + pitch.1 - 50.0,
+        };
+        let y = Axis::new(low, high, is_log, frame.bottom, frame.top);
+        panel(&mut scene, run, &feasible, shortlist, knob, spec, &frame, &y);
+    }
+    scene.bold((30.0, 156.0), fitted(&axis_title(spec), NOTE, true, RIGHT - 30.0), NOTE, INK, Anchor::Start);
+    let legend = [
+        (Key::Disc(SKY, 6.0), "feasible candidate".to_string()),
+        (Key::Line(BLUE), "best of each value".to_string()),
+        (Key::Disc(VERMILLION, 8.0), "shortlist".to_string()),
+    ];
+    header(&mut scene, title, &note, &legend);
+    scene
+}
+
+struct Frame {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+/// The knobs that vary, the most important first where that is known, as many as there are panels.
+fn shown_knobs(
+    run: &RunData,
+    feasible: &[&Evaluation],
+    objective: usize,
+    importance: Option<&KnobImportance>,
+) -> Vec<usize> {
+    let space = &run.study.space;
+    let mut knobs: Vec<usize> = (0..space.knobs.len())
+        .filter(|&knob| feasible.windows(2).any(|w| w[0].candidate.levels[knob] != w[1].candidate.levels[knob]))
+        .collect();
+    let weight = |knob: usize| -> f64 {
+        let found = importance.and_then(|i| {
+            let place = i.knobs.iter().position(|name| *name == space.knobs[knob].name)?;
+            Some(i.objectives.iter().find(|o| o.objective == objective)?.importance[place])
+        });
+        found.unwrap_or(0.0)
+    };
+    knobs.sort_by(|&a, &b| weight(b).total_cmp(&weight(a)).then(a.cmp(&b)));
+    knobs.truncate(ACROSS * DOWN);
+    knobs
+}
+
+#[allow(clippy::too_many_arguments, reason = "a panel is drawn from all of it")]
+fn panel(
+    scene: &mut Scene,
+    run: &RunData,
+    feasible: &[&Evaluation],
+    shortlist: &Shortlist,
+    knob: usize,
+    spec: Objective,
+    frame: &Frame,
+    y: &Axis,
+) {
+    let spec_knob = &run.study.space.knobs[knob];
+    let mut levels: Vec<u32> = feasible.iter().map(|e| e.candidate.levels[knob]).collect();
+    levels.sort_unstable();
+    levels.dedup();
+    let step = (frame.right - frame.left) / levels.len() as f64;
+    let across = |level: u32| {
+        let place = levels.iter().position(|&l| l == level).unwrap_or(0);
+        frame.left + step * (place as f64 + 0.5)
+    };
+    for tick in y.ticks() {
+        let at = y.pixel(tick.value);
+        if let Some(label) = tick.label {
+            scene.line(vec![(frame.left, at), (frame.right, at)], GRID, 1.4);
+            scene.text((frame.left - 8.0, at), label, SIZE - 2.0, INK, Anchor::End);
+        }
+    }
+    scene.line(vec![(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)], INK, 1.6);
+    let name = fitted(&spec_knob.name, SIZE, true, frame.right - frame.left + 50.0);
+    scene.bold((frame.left, frame.top - 18.0), name, SIZE, INK, Anchor::Start);
+
+    let spread = (step * 0.3).min(14.0);
+    let dots: Vec<Point> = feasible
+        .iter()
+        .enumerate()
+        .map(|(index, e)| {
+            // A fixed jitter, so that equal values show as several dots.
+            let jitter = (index as f64 * 0.618_033_988_75).fract() * 2.0 - 1.0;
+            (across(e.candidate.levels[knob]) + spread * jitter, y.pixel(e.metrics[spec.metric]))
+        })
+        .collect();
+    for index in thin(&dots, MOST_DOTS) {
+        scene.disc(dots[index], 3.0, SKY, 0.6);
+    }
+    let best: Vec<Point> = levels
+        .iter()
+        .map(|&level| {
+            let of_level =
+                feasible.iter().filter(|e| e.candidate.levels[knob] == level).map(|e| e.metrics[spec.metric]);
+            let value = if spec.maximize {
+                of_level.fold(f64::NEG_INFINITY, f64::max)
+            } else {
+                of_level.fold(f64::INFINITY, f64::min)
+            };
+            (across(level), y.pixel(value))
+        })
+        .collect();
+    // A line says that neighbouring values are alike; between names there is nothing.
+    if spec_knob.domain.ordered && !levels.contains(&Candidate::ABSENT) {
+        scene.line(best, BLUE, 3.0);
+    } else {
+        let half = (step * 0.36).min(40.0);
+        best.iter().for_each(|&(x, at)| scene.line(vec![(x - half, at), (x + half, at)], BLUE, 3.5));
+    }
+    let evaluations = run.evaluations();
+    for pick in shortlist.picks.iter().filter(|pick| evaluations[pick.row].is_feasible()) {
+        let evaluation = evaluations[pick.row];
+        scene.disc(
+            (across(evaluation.candidate.levels[knob]), y.pixel(evaluation.metrics[spec.metric])),
+            6.0,
+            VERMILLION,
+            1.0,
+        );
+    }
+    let stride = levels.len().div_ceil(MOST_LABELS);
+    let room = step * stride as f64 - 4.0;
+    for &level in levels.iter().step_by(stride) {
+        let value = spec_knob.domain.values.get(level as usize).map_or("–".to_string(), ToString::to_string);
+        let label = fitted(&value, SIZE - 3.0, false, room.max(30.0));
+        scene.text((across(level), frame.bottom + 16.0), label, SIZE - 3.0, INK, Anchor::Middle);
+    }
+}
