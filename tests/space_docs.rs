@@ -112,7 +112,13 @@ fn the_json_schema_accepts_the_shipped_spaces() {
         let path = entry.unwrap().path();
         assert_eq!(fault(&schema, &read(&path), ""), None, "{}", path.display());
     }
-    assert_eq!(fault(&schema, &read(&root().join("tests/fixtures/spaces/base.toml")), ""), None);
+    for name in ["base", "everything"] {
+        assert_eq!(
+            fault(&schema, &read(&root().join(format!("tests/fixtures/spaces/{name}.toml"))), ""),
+            None,
+            "{name}"
+        );
+    }
 }
 
 #[test]
