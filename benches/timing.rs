@@ -49,7 +49,7 @@ fn mixed(rng: &mut ChaCha8Rng) -> PassLoad {
 fn queries(c: &mut Criterion) {
     let mut group = c.benchmark_group("pass_ms");
     group.throughput(Throughput::Elements(QUERIES as u64));
-    for (kind, spec) in [("surface", TimingSpec::default()), ("roofline", TimingSpec::Roofline)] {
+    for (kind, spec) in [("surface", TimingSpec::default()), ("roofline", TimingSpec::Roofline { host_ms: None })] {
         let timing = timing(&spec);
         let loads: [(&str, fn(&mut ChaCha8Rng) -> PassLoad); 3] =
             [("decode", decode), ("prefill", prefill), ("mixed", mixed)];
