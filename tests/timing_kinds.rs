@@ -99,7 +99,7 @@ fn every_kind() -> Vec<Timing> {
         shape("deepseek-ai/DeepSeek-V3", "gb200", Backend::Trtllm, Dtype::Fp8, 8),
     ];
     for shape in &shapes {
-        for spec in [TimingSpec::Roofline { host_ms: None }, TimingSpec::default()] {
+        for spec in [TimingSpec::Roofline, TimingSpec::default()] {
             timings.push(spec.build(shape).unwrap());
         }
     }
@@ -147,9 +147,9 @@ proptest! {
             let last = context + (full.passes - 1) * u64::from(seqs);
             prop_assert!(last <= POOL && last + u64::from(seqs) > POOL);
         }
-        let dense = TimingSpec::Roofline { host_ms: None }.build(&shape("Qwen/Qwen3-32B", "h100", Backend::Vllm, Dtype::Bf16, 1)).unwrap();
+        let dense = TimingSpec::Roofline.build(&shape("Qwen/Qwen3-32B", "h100", Backend::Vllm, Dtype::Bf16, 1)).unwrap();
         prop_assert_eq!(dense.decode_run(seqs, context, POOL).passes, u64::MAX);
-        let windowed = TimingSpec::Roofline { host_ms: None }.build(&shape("openai/gpt-oss-120b", "h100", Backend::Vllm, Dtype::Mxfp4, 1)).unwrap();
+        let windowed = TimingSpec::Roofline.build(&shape("openai/gpt-oss-120b", "h100", Backend::Vllm, Dtype::Mxfp4, 1)).unwrap();
         let passes = windowed.decode_run(seqs, context, POOL).passes;
         prop_assert_eq!(passes, if mean < 128 { 128 - mean + 1 } else { u64::MAX });
     }
@@ -158,7 +158,7 @@ proptest! {
 #[test]
 fn tensor_parallelism_batch_and_context_matter_to_the_roofline() {
     let at = |tp, load: PassLoad| {
-        TimingSpec::Roofline { host_ms: None }
+        TimingSpec::Roofline
             .build(&shape("Qwen/Qwen3-32B", "h100_sxm", Backend::Vllm, Dtype::Bf16, tp))
             .unwrap()
             .pass_ms(&load)
@@ -176,11 +176,18 @@ fn tensor_parallelism_batch_and_context_matter_to_the_roofline() {
 #[test]
 fn impossible_shapes_are_refused() {
     let mut shape = shape("Qwen/Qwen3-32B", "h100_sxm", Backend::Vllm, Dtype::Bf16, 3);
-    let refusal = |shape: &WorkerShape| TimingSpec::Roofline { host_ms: None }.build(shape).unwrap_err();
+    let refusal = |shape: &WorkerShape| TimingSpec::Roofline.build(shape).unwrap_err();
     assert!(refusal(&shape).contains("64 attention heads"));
     shape.tp = 16;
     assert!(refusal(&shape).contains("spans servers"));
     shape.tp = 2;
     shape.kv_dtype = Dtype::Nvfp4;
     assert!(refusal(&shape).contains("KV cache"));
+}
+
+#[test]
+fn timings_are_shared_between_threads() {
+    fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug>() {}
+    is_shareable::<Timing>();
+    assert!(size_of::<Timing>() <= 24, "a clone copies {} bytes", size_of::<Timing>());
 }

@@ -137,7 +137,7 @@ fn write_timing(show: &Show, out: &mut dyn Write) -> Result<(), TimingError> {
             quant: show.quant.clone(),
             ..SurfaceOptions::default()
         }),
-        "roofline" => TimingSpec::Roofline { host_ms: None },
+        "roofline" => TimingSpec::Roofline,
         other => return Err(TimingError::Usage(format!("there is no kind {other} to show: surface or roofline"))),
     };
     let timing = spec.build(&shape).map_err(TimingError::Usage)?;

@@ -14,8 +14,8 @@ pub enum TimingSpec {
     Polynomial { floor_means: bool },
     /// The same duration for every pass; see [`Timing::Fixed`].
     Fixed { prefill_ms: f64, decode_ms: f64 },
-    /// From architecture and data sheet; `host_ms` as in [`SurfaceOptions::host_ms`].
-    Roofline { host_ms: Option<f64> },
+    /// From architecture and data sheet, with [`default_host_ms`].
+    Roofline,
     /// From measured tables; the roofline where there are none, which the provenance then says.
     Surface(SurfaceOptions),
 }
@@ -32,7 +32,7 @@ impl TimingSpec {
         match self {
             TimingSpec::Polynomial { .. } => "polynomial",
             TimingSpec::Fixed { .. } => "fixed",
-            TimingSpec::Roofline { .. } => "roofline",
+            TimingSpec::Roofline => "roofline",
             TimingSpec::Surface(_) => "surface",
         }
     }
@@ -51,10 +51,8 @@ impl TimingSpec {
                 check_ms("decode_ms", decode_ms)?;
                 Ok(Timing::Fixed { prefill_ms, decode_ms })
             }
-            TimingSpec::Roofline { host_ms } => {
-                check_ms("host_ms", host_ms.unwrap_or(0.0))?;
-                let host_ms = host_ms.unwrap_or(default_host_ms(shape.backend));
-                Ok(Timing::Roofline(Arc::new(Roofline::new(shape, host_ms))))
+            TimingSpec::Roofline => {
+                Ok(Timing::Roofline(Arc::new(Roofline::new(shape, default_host_ms(shape.backend)))))
             }
             TimingSpec::Surface(options) => {
                 check_ms("host_ms", options.host_ms.unwrap_or(0.0))?;

@@ -2,14 +2,14 @@
 //!
 //! * [`library`]: the measured tables and how they are packed into the binary;
 //!   [`distill`] makes them from decomposed surfaces.
-//! * [`select`]: which tables answer for a worker.
-//! * [`tables`]: the tables expanded for asking, one shared copy per worker shape.
+//! * `select`: which tables answer for a worker.
+//! * `tables`: the tables expanded for asking, one shared copy per worker shape.
 
 mod cells;
 pub mod distill;
 pub mod library;
-pub mod select;
-pub mod tables;
+mod select;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Measured tables expanded for asking.
 //!
 //! Everything is looked up by index, without a search: token and sampling durations are dense
-//! arrays, attention a straight line per cell ([`super::cells`]).
+//! arrays, attention a straight line per cell (`cells`).
 
 use super::cells::Cells;
 use super::library::{Axes, Curve, Library, Measured, MoeLayout, decode_ms};
