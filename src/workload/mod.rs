@@ -1,8 +1,27 @@
 //! Requests to serve, from a trace or a generator: parsed once, shared by every simulation.
 
+mod arrivals;
+mod builder;
+mod csv;
+mod error;
+mod intern;
+mod lines;
+mod load;
+mod mooncake;
+mod slice;
+pub mod prefix;
 pub mod spec;
+mod stats;
+mod synthetic;
+mod write;
 
+pub use error::WorkloadError;
+pub use load::{Loaded, load, load_with_notes};
+pub use slice::{SliceOptions, slice_file};
 pub use spec::{SourceSpec, WorkloadSpec};
+pub use stats::{Spread, TraceStats, stats};
+pub use synthetic::generate;
+pub use write::{generate_file, save, write_mooncake};
 
 /// One request. Times are relative to the first arrival of the workload.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +82,8 @@ pub struct Workload {
     pub source: String,
     /// SHA-256 of the trace's bytes, or of the generator's settings, lower-case hex.
     pub sha256: String,
+    /// See [`Workload::paths`].
+    pub path_cache: prefix::PathCache,
 }
 
 impl Workload {

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// Tokens per hash id of Mooncake's traces, and the default everywhere.
+pub const DEFAULT_BLOCK_TOKENS: u32 = 512;
+
 /// A workload to load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkloadSpec {
@@ -17,6 +20,18 @@ pub struct WorkloadSpec {
     /// Whether a session's next prompt contains the tokens generated before it; `None` takes the
     /// source's own answer (generated workloads say so themselves, traces say no).
     pub grows: Option<bool>,
+}
+
+impl WorkloadSpec {
+    /// A source as recorded: open loop, whole, at its own speed.
+    pub fn new(source: SourceSpec) -> Self {
+        Self { source, speedup: 1.0, concurrency: None, limit: None, window: None, grows: None }
+    }
+
+    /// A trace of 512-token blocks as recorded.
+    pub fn trace(path: impl Into<PathBuf>) -> Self {
+        Self::new(SourceSpec::Trace { path: path.into(), block_tokens: DEFAULT_BLOCK_TOKENS })
+    }
 }
 
 /// Half-open window of arrival times, seconds from the first arrival, before `speedup`.

@@ -1,0 +1,263 @@
+//! The event loop: arrivals, placements, passes and their visible edges on one virtual clock.
+//!
+//! Events at one instant are settled in this order: what passes made visible, then arrivals, then
+//! the start of new passes; equal events are first in, first out. Workers run lazily: a worker is
+//! advanced only when it has something to decide, when a request reaches it, or when somebody reads
+//! its cache. When nothing that happens can change an arrival or a placement, every request is
+//! placed first and each worker then runs to its end by itself.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use super::deployment::{Deployment, Pool, Topology};
+use super::engine::{Core, Engine, engine};
+use super::outcome::{Outcome, RequestRecord, Status};
+use super::request::{EdgeKind, Requests};
+use super::router::{self, Policy, View};
+use super::tally::{ClusterUse, metrics};
+use crate::workload::prefix::BlockPaths;
+use crate::workload::{Load, Workload};
+
+/// A point on the virtual clock in a total order with what happens there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct At<T> {
+    ms: f64,
+    /// Breaks ties: smaller first.
+    rank: u64,
+    what: T,
+}
+
+impl<T: PartialEq> Eq for At<T> {}
+
+impl<T: PartialEq> PartialOrd for At<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: PartialEq> Ord for At<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.ms.total_cmp(&other.ms).then(self.rank.cmp(&other.rank))
+    }
+}
+
+struct Cluster<'a> {
+    workers: Vec<Box<dyn Engine>>,
+    policy: Box<dyn Policy>,
+    paths: Arc<BlockPaths>,
+    requests: Requests<'a>,
+    /// Requests whose arrival is known, by (time, session, turn).
+    arrivals: BinaryHeap<Reverse<At<u32>>>,
+    /// What passes in flight will make visible.
+    edges: BinaryHeap<Reverse<At<(u32, EdgeKind)>>>,
+    edges_seen: u64,
+    /// Sessions not yet started, in closed loop.
+    next_session: usize,
+    wakes: Vec<f64>,
+}
+
+/// Simulates an aggregated deployment.
+pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
+    let Topology::Aggregated(pool) = &deployment.topology;
+    let mut cluster = Cluster::new(deployment, pool, workload, seed);
+    if cluster.policy.watches_requests() || workload.has_turns() || workload.load != Load::Open {
+        cluster.run_events();
+    } else {
+        cluster.run_workers_apart();
+    }
+    cluster.outcome(deployment, pool, per_request)
+}
+
+impl<'a> Cluster<'a> {
+    fn new(deployment: &Deployment, pool: &Pool, workload: &'a Workload, seed: u64) -> Self {
+        let paths = workload.paths(pool.engine.block_size);
+        let policy = router::policy(&deployment.router, pool.workers as usize, workload.requests.len(), seed);
+        let worker = |_| {
+            let journaled = policy.reads_caches();
+            engine(Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass))
+        };
+        let mut cluster = Cluster {
+            workers: (0..pool.workers).map(worker).collect(),
+            wakes: vec![f64::INFINITY; pool.workers as usize],
+            policy,
+            paths,
+            requests: Requests::new(workload, pool.engine.max_model_len),
+            arrivals: BinaryHeap::new(),
+            edges: BinaryHeap::new(),
+            edges_seen: 0,
+            next_session: 0,
+        };
+        let first = match workload.load {
+            Load::Open => workload.sessions(),
+            Load::Closed { concurrency } => workload.sessions().min(concurrency as usize),
+        };
+        for session in 0..first {
+            let request = workload.session(session)[0];
+            let at = match workload.load {
+                Load::Open => workload.requests[request as usize].arrival_ms,
+                Load::Closed { .. } => 0.0,
+            };
+            cluster.schedule(at, request);
+        }
+        cluster.next_session = first;
+        cluster
+    }
+
+    fn schedule(&mut self, at_ms: f64, request: u32) {
+        let r = &self.requests.workload.requests[request as usize];
+        let rank = u64::from(r.session) << 32 | u64::from(r.turn);
+        self.arrivals.push(Reverse(At { ms: at_ms, rank, what: request }));
+    }
+
+    /// Places every request first, then runs each worker by itself: its caches stay warm in ours.
+    fn run_workers_apart(&mut self) {
+        while let Some(Reverse(At { ms, what: request, .. })) = self.arrivals.pop() {
+            self.place(ms, request);
+        }
+        for worker in &mut self.workers {
+            worker.run(f64::INFINITY, &self.paths, &mut self.requests);
+        }
+    }
+
+    fn run_events(&mut self) {
+        self.requests.edges = Some(Vec::new());
+        loop {
+            let edge = self.edges.peek().map_or(f64::INFINITY, |e| e.0.ms);
+            let arrival = self.arrivals.peek().map_or(f64::INFINITY, |a| a.0.ms);
+            let (worker, wake) = self
+                .wakes
+                .iter()
+                .enumerate()
+                .fold((0, f64::INFINITY), |best, (w, &at)| if at < best.1 { (w, at) } else { best });
+            let now = edge.min(arrival).min(wake);
+            if now == f64::INFINITY {
+                return;
+            }
+            if edge == now {
+                let Some(Reverse(At { what: (request, kind), .. })) = self.edges.pop() else { return };
+                self.see(now, request, kind);
+            } else if arrival == now {
+                let Some(Reverse(At { what: request, .. })) = self.arrivals.pop() else { return };
+                let worker = self.place(now, request);
+                self.refresh(worker);
+            } else {
+                // A jump ends at its wake; only a pass that starts there lies beyond.
+                let until = if self.workers[worker].core().now_ms < now { now } else { now.next_up() };
+                self.advance(worker, until);
+            }
+        }
+    }
+
+    fn advance(&mut self, worker: usize, until_ms: f64) {
+        self.workers[worker].run(until_ms, &self.paths, &mut self.requests);
+        self.refresh(worker);
+    }
+
+    /// Takes over a worker's new edges and the time of its next decision.
+    fn refresh(&mut self, worker: usize) {
+        if let Some(edges) = &mut self.requests.edges {
+            for edge in edges.drain(..) {
+                self.edges.push(Reverse(At { ms: edge.at_ms, rank: self.edges_seen, what: (edge.request, edge.kind) }));
+                self.edges_seen += 1;
+            }
+            self.wakes[worker] = self.workers[worker].wake_ms(&self.requests);
+        }
+    }
+
+    fn place(&mut self, now_ms: f64, request: u32) -> usize {
+        self.requests.states[request as usize].arrival_ms = now_ms;
+        if self.policy.reads_caches() {
+            for worker in 0..self.workers.len() {
+                if self.workers[worker].core().may_change_before(now_ms) {
+                    self.advance(worker, now_ms);
+                }
+            }
+        }
+        let view = View { workers: &self.workers, paths: &self.paths, states: &self.requests.states, now_ms };
+        let worker = self.policy.place(request, &view);
+        self.requests.states[request as usize].worker = worker as u32;
+        if self.requests.edges.is_some() {
+            self.advance(worker, now_ms);
+        }
+        self.workers[worker].push(now_ms, request);
+        worker
+    }
+
+    /// What a pass made visible: the router's books, the session's next turn, the client's next slot.
+    fn see(&mut self, now_ms: f64, request: u32, kind: EdgeKind) {
+        let worker = self.requests.states[request as usize].worker as usize;
+        let view = View { workers: &self.workers, paths: &self.paths, states: &self.requests.states, now_ms };
+        match kind {
+            EdgeKind::FirstToken => self.policy.first_token(request, worker, &view),
+            EdgeKind::Ended => {
+                self.policy.ended(request, worker, &view);
+                self.follow_up(now_ms, request);
+            }
+        }
+    }
+
+    fn follow_up(&mut self, now_ms: f64, request: u32) {
+        let workload = self.requests.workload;
+        let r = &workload.requests[request as usize];
+        if let Some(&next) = workload.session(r.session as usize).get(r.turn as usize + 1) {
+            self.schedule(now_ms + workload.requests[next as usize].delay_ms, next);
+        } else if workload.load != Load::Open && self.next_session < workload.sessions() {
+            let first = workload.session(self.next_session)[0];
+            self.next_session += 1;
+            self.schedule(now_ms, first);
+        }
+    }
+
+    fn outcome(self, deployment: &Deployment, pool: &Pool, per_request: bool) -> Outcome {
+        let states = &self.requests.states;
+        let end = states.iter().map(|s| s.last_token_ms).filter(|t| !t.is_nan()).fold(0.0, f64::max);
+        let start = states.iter().map(|s| s.arrival_ms).filter(|t| !t.is_nan()).fold(f64::INFINITY, f64::min);
+        let duration_ms = (end - start).max(0.0);
+        let records: Vec<RequestRecord> =
+            states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r)).collect();
+        let gpus = pool.workers * pool.gpus_per_worker;
+        let cluster = ClusterUse {
+            duration_ms,
+            gpu_ms: f64::from(gpus) * duration_ms,
+            gpus_peak: gpus,
+            scale_events: 0,
+            kv_blocks: u64::from(pool.workers) * u64::from(pool.engine.gpu_blocks),
+            usd_per_gpu_hour: deployment.usd_per_gpu_hour,
+        };
+        let tally = &self.requests.tally;
+        Outcome {
+            metrics: metrics(&records, tally, &cluster, &deployment.sla),
+            passes: tally.passes,
+            steps: tally.steps,
+            requests: per_request.then_some(records),
+        }
+    }
+}
+
+impl super::request::RequestState {
+    fn record(&self, request: &crate::workload::Request) -> RequestRecord {
+        let completed = self.status == Status::Completed;
+        let ttft_ms = self.first_token_ms - self.arrival_ms;
+        let e2e_ms = if completed && self.output_tokens > 0 { self.last_token_ms - self.arrival_ms } else { f64::NAN };
+        let output_tokens = if completed { self.output_tokens } else { self.generated };
+        RequestRecord {
+            row: request.row,
+            session: request.session,
+            turn: request.turn,
+            status: self.status,
+            arrival_ms: self.arrival_ms,
+            ttft_ms,
+            e2e_ms,
+            tpot_ms: if output_tokens > 1 { (e2e_ms - ttft_ms) / f64::from(output_tokens - 1) } else { f64::NAN },
+            input_tokens: self.input_tokens,
+            output_tokens,
+            reused_tokens: self.reused,
+            preemptions: self.preemptions,
+            worker: self.worker,
+            prefill_worker: u32::MAX,
+            queue_ms: self.admitted_ms - self.arrival_ms,
+            transfer_ms: f64::NAN,
+        }
+    }
+}

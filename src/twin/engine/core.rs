@@ -1,0 +1,289 @@
+//! What all engines have in common: queues, the clock of a worker, its blocks, and the loop that
+//! alternates single passes with jumps over runs of decode-only passes.
+
+use std::collections::VecDeque;
+
+use super::decode::DecodeGroup;
+use crate::catalog::Backend;
+use crate::timing::{DecodeRun, PassLoad, Timing};
+use crate::twin::deployment::EngineConfig;
+use crate::twin::kv::pool::KvPool;
+use crate::twin::outcome::Status;
+use crate::twin::request::{EdgeKind, Requests};
+use crate::workload::prefix::BlockPaths;
+
+/// The state of one worker that every engine keeps.
+#[derive(Debug)]
+pub struct Core {
+    pub config: EngineConfig,
+    pub timing: Timing,
+    /// Never jump: the slow reference.
+    pub pass_by_pass: bool,
+    pub kv: KvPool,
+    pub decode: DecodeGroup,
+    /// Admitted requests in admission order.
+    pub running: Vec<u32>,
+    /// Arrived and not running.
+    pub waiting: VecDeque<u32>,
+    /// Assigned requests by arrival time.
+    inbox: VecDeque<(f64, u32)>,
+    /// End of the pass in flight, or of the last one.
+    pub now_ms: f64,
+    /// Requests whose prompt is complete at the end of the pass in flight.
+    pub finishing: Vec<u32>,
+    admissions: u64,
+}
+
+impl Core {
+    /// An idle worker at time 0.
+    pub fn new(config: &EngineConfig, timing: &Timing, segments: usize, journaled: bool, pass_by_pass: bool) -> Self {
+        Core {
+            kv: KvPool::new(config.gpu_blocks, segments, journaled),
+            decode: DecodeGroup::new(config.block_size, config.backend == Backend::Sglang),
+            config: config.clone(),
+            timing: timing.clone(),
+            pass_by_pass,
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            inbox: VecDeque::new(),
+            now_ms: 0.0,
+            finishing: Vec::new(),
+            admissions: 0,
+        }
+    }
+
+    /// Whether no more sequences may run.
+    pub fn is_full(&self) -> bool {
+        self.running.len() >= self.config.max_num_seqs as usize
+    }
+
+    /// Size of the KV pool in tokens.
+    pub fn pool_tokens(&self) -> u64 {
+        u64::from(self.kv.total()) * u64::from(self.config.block_size)
+    }
+
+    /// Blocks that hold this many tokens.
+    pub fn blocks(&self, tokens: u32) -> u32 {
+        tokens.div_ceil(self.config.block_size)
+    }
+
+    /// Requests assigned and not ended.
+    pub fn in_flight(&self) -> usize {
+        self.running.len() + self.waiting.len() + self.inbox.len()
+    }
+
+    /// Whether its cache may look different at `at_ms` from now: passes start before then.
+    pub fn may_change_before(&self, at_ms: f64) -> bool {
+        self.now_ms < at_ms && self.in_flight() > 0
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    fn decode_run(&self) -> DecodeRun {
+        self.timing.decode_run(self.decode.seqs(), self.decode.context(), self.pool_tokens())
+    }
+
+    /// Marks a request as running, with `cached` leading tokens found in the cache.
+    pub fn start(&mut self, request: u32, cached: u32, requests: &mut Requests) {
+        let state = &mut requests.states[request as usize];
+        if state.admitted_ms.is_nan() {
+            state.admitted_ms = self.now_ms;
+        }
+        state.reused = state.reused.max(cached.min(state.input_tokens));
+        requests.tally.recomputed_tokens += u64::from(state.lost.saturating_sub(cached));
+        state.lost = 0;
+        state.order = self.admissions;
+        self.admissions += 1;
+        self.running.push(request);
+    }
+
+    /// Adds `chunk` new tokens after `prefix` cached ones to a pass.
+    pub fn load_chunk(load: &mut PassLoad, prefix: u32, chunk: u32) {
+        load.prefill_seqs += u32::from(chunk > 0);
+        load.new_tokens += u64::from(chunk);
+        load.prefix_tokens += u64::from(prefix);
+        load.context_sq += f64::from(prefix + chunk).powi(2);
+        load.prefix_sq += f64::from(prefix).powi(2);
+    }
+
+    /// Takes a running request out after it lost its place: its tokens must be computed again.
+    pub fn stop(&mut self, index: usize, requests: &mut Requests) -> u32 {
+        let request = self.running.remove(index);
+        let state = &mut requests.states[request as usize];
+        if state.decoding {
+            self.decode.leave(state);
+        }
+        state.preemptions += 1;
+        state.lost = state.computed;
+        requests.tally.preemptions += 1;
+        request
+    }
+
+    /// The request emits the token that its completed prompt gives; true when that was its last.
+    pub fn emit_after_prefill(&mut self, request: u32, requests: &mut Requests) -> bool {
+        let now_ms = self.now_ms;
+        let state = &mut requests.states[request as usize];
+        if state.output_tokens == 0 {
+            return true;
+        }
+        state.generated += 1;
+        let is_first = state.first_token_ms.is_nan();
+        let gap_ms = now_ms - state.last_token_ms;
+        state.last_token_ms = now_ms;
+        if is_first {
+            state.first_token_ms = now_ms;
+            requests.edge(now_ms, request, EdgeKind::FirstToken);
+        } else {
+            requests.tally.itl.add(gap_ms, 1);
+        }
+        let state = &mut requests.states[request as usize];
+        if state.generated == state.output_tokens {
+            return true;
+        }
+        self.decode.join(request, state);
+        false
+    }
+
+    /// A running request is complete; its blocks have been given back.
+    pub fn end(&mut self, request: u32, requests: &mut Requests) {
+        let state = &mut requests.states[request as usize];
+        state.last_token_ms = self.now_ms;
+        state.status = Status::Completed;
+        let at = self.running.iter().position(|&r| r == request).expect("an ending request runs");
+        self.running.remove(at);
+        requests.edge(self.now_ms, request, EdgeKind::Ended);
+    }
+
+    /// The waiting head can never be served.
+    pub fn reject_head(&mut self, requests: &mut Requests) {
+        if let Some(request) = self.waiting.pop_front() {
+            requests.states[request as usize].status = Status::Rejected;
+            requests.edge(self.now_ms, request, EdgeKind::Ended);
+        }
+    }
+
+    /// Gives back a request's blocks; full ones stay cached.
+    pub fn release(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        let state = &mut requests.states[request as usize];
+        let full = state.computed / self.config.block_size;
+        let held = state.computed.div_ceil(self.config.block_size);
+        if self.config.prefix_caching {
+            self.kv.register(paths, request, state.registered, full);
+            self.kv.release(paths, request, full);
+            self.kv.free(held - full);
+        } else {
+            self.kv.free(held);
+        }
+        state.registered = 0;
+    }
+}
+
+/// A scheduler over a [`Core`].
+pub trait Engine: std::fmt::Debug {
+    /// The common state.
+    fn core(&self) -> &Core;
+    /// The common state.
+    fn core_mut(&mut self) -> &mut Core;
+    /// Does one pass at `core.now_ms`.
+    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests);
+    /// Whether passes only decode, with the same sequences, until a sequence ends, blocks run out or
+    /// an arrival matters.
+    fn is_steady(&self) -> bool;
+    /// Whether a request that arrives could change the next pass.
+    fn arrivals_matter(&self) -> bool;
+    /// How many of the next `passes` steady passes this engine's own rules leave steady.
+    fn steady_passes(&mut self, passes: u64, _requests: &Requests) -> u64 {
+        passes
+    }
+    /// Takes note of steady passes done and the blocks they took.
+    fn after_steady(&mut self, _passes: u64, _blocks: u32, _requests: &Requests) {}
+    /// Completes requests whose last token was emitted by the pass that ended.
+    fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests);
+
+    /// Hands over a request that arrives at `at_ms`, not before any handed over earlier.
+    fn push(&mut self, at_ms: f64, request: u32) {
+        let core = self.core_mut();
+        if core.in_flight() == 0 {
+            core.now_ms = core.now_ms.max(at_ms);
+        }
+        core.inbox.push_back((at_ms, request));
+    }
+
+    /// When this worker next has to be advanced if nothing arrives: the start of a pass that admits
+    /// or prefills, or the end of the run of decode passes that ends a request; infinite when idle.
+    fn wake_ms(&mut self, requests: &Requests) -> f64 {
+        let core = self.core();
+        let next = core.inbox.front().map_or(f64::INFINITY, |&(at, _)| at);
+        if core.is_idle() {
+            return next.max(core.now_ms);
+        }
+        if !self.is_steady() || (next <= core.now_ms && self.arrivals_matter()) {
+            return core.now_ms;
+        }
+        let run = core.decode_run();
+        let passes = self.core_mut().decode.passes_to_finish(&requests.states).min(run.passes);
+        let passes = self.steady_passes(passes, requests);
+        let core = self.core();
+        core.now_ms + run.total(core.decode.passes_within(u64::from(core.kv.available()), passes))
+    }
+
+    /// Does every pass that starts before `until_ms`.
+    fn run(&mut self, until_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
+        loop {
+            let core = self.core_mut();
+            if core.is_idle() {
+                let Some(&(at, _)) = core.inbox.front() else { return };
+                if at >= until_ms {
+                    return;
+                }
+                core.now_ms = core.now_ms.max(at);
+            }
+            if core.now_ms >= until_ms {
+                return;
+            }
+            while let Some(&(at, request)) = core.inbox.front()
+                && at <= core.now_ms
+            {
+                core.inbox.pop_front();
+                core.waiting.push_back(request);
+            }
+            if core.pass_by_pass || !self.is_steady() || !self.jump(until_ms, paths, requests) {
+                self.step(paths, requests);
+            }
+        }
+    }
+
+    /// Advances a run of decode-only passes; false when not even one can be had without preemption.
+    fn jump(&mut self, until_ms: f64, paths: &BlockPaths, requests: &mut Requests) -> bool {
+        let arrivals_matter = self.arrivals_matter();
+        let core = self.core_mut();
+        let run = core.decode_run();
+        let mut passes = core.decode.passes_to_finish(&requests.states).min(run.passes);
+        let next = core.inbox.front().filter(|_| arrivals_matter).map_or(f64::INFINITY, |&(at, _)| at);
+        let limit = until_ms.min(next);
+        if limit < f64::INFINITY {
+            passes = run.passes_lasting(limit - core.now_ms, passes);
+        }
+        passes = self.steady_passes(passes, requests);
+        let core = self.core_mut();
+        passes = core.decode.passes_within(u64::from(core.kv.available()), passes);
+        if passes == 0 {
+            return false;
+        }
+        core.kv.publish();
+        let held = core.kv.active();
+        let blocks = core.decode.blocks_needed(passes) as u32;
+        core.kv.allocate(blocks);
+        let total_ms = run.total(passes);
+        core.now_ms += total_ms;
+        core.decode.advance(passes);
+        let tally = &mut requests.tally;
+        tally.itl.add_run(0, passes, |k| run.pass(k), total_ms, u64::from(core.decode.seqs()));
+        tally.pass_run(passes, total_ms, 0.5 * f64::from(held + core.kv.active()));
+        self.after_steady(passes, blocks, requests);
+        self.end_finished(paths, requests);
+        true
+    }
+}

@@ -1,0 +1,461 @@
+//! The SGLang-like scheduler: passes either prefill or decode, admission by reserved memory,
+//! retraction.
+//!
+//! A waiting request whose prompt fits is prefilled at once, and every running sequence waits for
+//! that pass. Admission reserves a part (`new_token_ratio`) of the output still to come; the ratio
+//! decays with every decode pass and rises again when memory runs out and requests are retracted to
+//! the back of the queue. A prompt cut by the chunk size stays at the front of the queue and keeps
+//! its pages. Prompts enter the cache at the end of the pass that computed them, and two requests
+//! that computed the same pages keep one copy.
+//!
+//! Failure modes: a request that cannot fit an empty pool is rejected and counted; the last running
+//! request is never retracted for nothing, because admission made sure that it fits.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::core::{Core, Engine};
+use crate::timing::PassLoad;
+use crate::twin::deployment::WaitingOrder;
+use crate::twin::request::{RequestState, Requests};
+use crate::workload::prefix::BlockPaths;
+
+/// Most output tokens that admission reserves for one request.
+const CLIP_NEW_TOKENS: u32 = 4096;
+/// `new_token_ratio` right after start, before conservativeness.
+const FIRST_RATIO: f64 = 0.7;
+/// The ratio's floor, relative to its start.
+const FLOOR: f64 = 0.14;
+/// Decode passes from start to floor.
+const DECAY_PASSES: f64 = 600.0;
+/// Tokens that survivors of a retraction are expected to need at once.
+const RETRACT_TOKENS: f64 = 20.0;
+/// Longest-prefix order is given up with more requests waiting than this.
+const MOST_SORTED: usize = 128;
+/// A request with no more cached tokens than this waits for a sibling that computes its prefix.
+const SIBLING_TOKENS: u32 = 32;
+
+/// One worker with an SGLang-like engine.
+#[derive(Debug)]
+pub struct Sglang {
+    core: Core,
+    first_ratio: f64,
+    ratio: f64,
+    /// The request whose prompt was cut by the chunk size; it heads the queue and keeps its pages.
+    chunked: Option<u32>,
+    /// Blocks in the pass in flight and their requests: (request, prefix tokens, new tokens).
+    batch: Vec<(u32, u32, u32)>,
+    /// Memory the waiting head would be charged, when it does not fit, in tokens.
+    blocked_on: Option<f64>,
+    /// Sequences that emitted since the last decode pass, and when.
+    emitted: Vec<(u32, f64)>,
+    /// Sum over decoding sequences of output left, of those that have at most the clip left.
+    left: u64,
+    /// Decoding sequences with more left than the clip.
+    clipped: u32,
+    /// (decode pass at which it has only the clip left, rank, request); stale entries are skipped.
+    unclips: BinaryHeap<Reverse<(u64, u64, u32)>>,
+}
+
+impl Sglang {
+    /// An idle worker.
+    pub fn new(core: Core) -> Self {
+        let first_ratio = (FIRST_RATIO * core.config.schedule_conservativeness).min(1.0);
+        Sglang {
+            core,
+            first_ratio,
+            ratio: first_ratio,
+            chunked: None,
+            batch: Vec::new(),
+            blocked_on: None,
+            emitted: Vec::new(),
+            left: 0,
+            clipped: 0,
+            unclips: BinaryHeap::new(),
+        }
+    }
+
+    fn page(&self) -> u32 {
+        self.core.config.block_size
+    }
+
+    fn decay_per_pass(&self) -> f64 {
+        self.first_ratio * (1.0 - FLOOR) / DECAY_PASSES
+    }
+
+    /// Output tokens that admission reserves for running sequences after `passes` more decode passes.
+    fn reserved(&self, passes: u64) -> f64 {
+        let decoding = u64::from(self.core.decode.seqs() - self.clipped);
+        let left = self.left - passes * decoding + u64::from(self.clipped) * u64::from(CLIP_NEW_TOKENS);
+        left as f64 * self.ratio_after(passes)
+    }
+
+    fn ratio_after(&self, passes: u64) -> f64 {
+        let floor = self.first_ratio * FLOOR;
+        (self.ratio - passes as f64 * self.decay_per_pass()).max(floor)
+    }
+
+    fn available_tokens(&self) -> f64 {
+        f64::from(self.core.kv.available()) * f64::from(self.page())
+    }
+
+    /// Tries to form a prefill pass; whether there is anything in it.
+    fn admit(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) -> bool {
+        self.blocked_on = None;
+        self.order_waiting(paths, requests);
+        let page = self.page();
+        let mut input_room = self.core.config.max_prefill_tokens;
+        let mut chunk_room = match self.core.config.chunked_prefill {
+            true => self.core.config.max_num_batched_tokens,
+            false => u32::MAX / page * page,
+        };
+        // Promised to requests of this pass beyond the pages they already took.
+        let mut promised = 0.0;
+        while let Some(&request) = self.core.waiting.front() {
+            let resumes = self.chunked == Some(request);
+            if !resumes && self.core.is_full() {
+                break;
+            }
+            let state = &requests.states[request as usize];
+            if self.can_never_fit(state) {
+                self.core.reject_head(requests);
+                continue;
+            }
+            let known = state.known();
+            let hit = if resumes { 0 } else { self.match_prefix(request, state, paths) };
+            let cached = if resumes { state.computed } else { hit * page };
+            let extend = known - cached;
+            let whole = extend.div_ceil(page) * page;
+            let chunk = if whole <= chunk_room { extend } else { chunk_room / page * page };
+            if chunk == 0 && extend > 0 {
+                self.core.kv.touch(paths, request, hit);
+                break;
+            }
+            let pages = chunk.div_ceil(page) * page;
+            let is_last = chunk == extend;
+            let output = (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS);
+            let charge = f64::from(pages) + if is_last { f64::from(output) } else { 0.0 };
+            if pages > input_room {
+                self.core.kv.touch(paths, request, hit);
+                break;
+            }
+            let pinned = f64::from(self.core.kv.cost_of_pinning(paths, request, hit)) * f64::from(page);
+            if charge >= self.available_tokens() - pinned - self.reserved(0) - promised {
+                self.blocked_on = self.batch.is_empty().then_some(charge + pinned);
+                self.core.kv.touch(paths, request, hit);
+                break;
+            }
+            self.core.waiting.pop_front();
+            if !resumes {
+                self.core.kv.pin(paths, request, hit);
+                requests.states[request as usize].registered = hit;
+                self.core.start(request, cached, requests);
+            } else {
+                self.core.running.push(request);
+            }
+            self.chunked = None;
+            // The token emitted after prefill has a place too, a page of its own when the prompt fills
+            // its last one; the charge, above what is available, covers it.
+            let first_token_page = u32::from(is_last && output > 1 && known.is_multiple_of(page));
+            self.core.kv.allocate(chunk.div_ceil(page) + first_token_page);
+            promised += charge - f64::from(pages) - f64::from(first_token_page * page);
+            input_room -= pages;
+            chunk_room -= pages;
+            Core::load_chunk(load, cached, chunk);
+            requests.states[request as usize].computed = cached + chunk;
+            self.batch.push((request, cached, chunk));
+            if is_last {
+                self.core.finishing.push(request);
+            } else {
+                self.chunked = Some(request);
+                break;
+            }
+        }
+        !self.batch.is_empty()
+    }
+
+    fn can_never_fit(&self, state: &RequestState) -> bool {
+        let page = u64::from(self.page());
+        let prompt = u64::from(state.known()).div_ceil(page) * page;
+        let output = u64::from((state.output_tokens - state.generated).min(CLIP_NEW_TOKENS));
+        self.core.config.max_model_len.is_some_and(|most| state.input_tokens >= most)
+            || prompt + output >= self.core.pool_tokens()
+            || (!self.core.config.chunked_prefill && prompt > u64::from(self.core.config.max_prefill_tokens))
+    }
+
+    /// Cached pages that a request may use.
+    fn match_prefix(&self, request: u32, state: &RequestState, paths: &BlockPaths) -> u32 {
+        if !self.core.config.prefix_caching {
+            return 0;
+        }
+        let recomputed = u32::from(state.output_tokens > 0);
+        self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.page()).blocks
+    }
+
+    /// Longest cached prefix first, where that is asked for and the queue is short enough; of
+    /// requests with the same uncached beginning, one leads and its siblings wait for its pages.
+    fn order_waiting(&mut self, paths: &BlockPaths, requests: &Requests) {
+        if self.core.config.waiting_order != WaitingOrder::LongestPrefix
+            || !self.core.config.prefix_caching
+            || self.core.waiting.len() > MOST_SORTED
+        {
+            return;
+        }
+        let beginning = SIBLING_TOKENS.div_ceil(self.page());
+        let mut seen: Vec<Option<u32>> = Vec::new();
+        let mut keyed: Vec<(bool, bool, Reverse<u32>, u32)> = Vec::with_capacity(self.core.waiting.len());
+        for &request in &self.core.waiting {
+            let hit = self.match_prefix(request, &requests.states[request as usize], paths);
+            let mut waits = false;
+            if hit * self.page() <= SIBLING_TOKENS {
+                let first =
+                    paths.prompt_path(request).first().copied().filter(|_| paths.prompt_blocks(request) >= beginning);
+                if first.is_some() {
+                    waits = seen.contains(&first);
+                    seen.push(first);
+                }
+            }
+            keyed.push((self.chunked != Some(request), waits, Reverse(hit), request));
+        }
+        keyed.sort_by_key(|&(chunked, waits, hit, _)| (chunked, waits, hit));
+        self.core.waiting.clear();
+        self.core.waiting.extend(keyed.into_iter().map(|k| k.3));
+    }
+
+    fn prefill_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
+        load.sampled_seqs = self.core.finishing.len() as u32;
+        let pass_ms = self.core.timing.pass_ms(load);
+        if self.core.decode.seqs() > 0 && self.emitted.is_empty() {
+            self.emitted.push((self.core.decode.seqs(), self.core.now_ms));
+        }
+        self.core.now_ms += pass_ms;
+        requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
+        requests.tally.prefill_tokens += load.new_tokens;
+        for index in 0..self.batch.len() {
+            self.insert(self.batch[index].0, paths, requests);
+        }
+        self.batch.clear();
+        let mut emitted = 0;
+        for index in 0..self.core.finishing.len() {
+            let request = self.core.finishing[index];
+            if self.core.emit_after_prefill(request, requests) {
+                self.end(request, paths, requests);
+            } else {
+                emitted += 1;
+                self.joined(request, &requests.states[request as usize]);
+            }
+        }
+        self.core.finishing.clear();
+        if let Some(request) = self.chunked {
+            let at = self.core.running.iter().position(|&r| r == request).expect("a chunked prompt ran");
+            self.core.running.remove(at);
+            self.core.waiting.push_front(request);
+        }
+        if emitted > 0 {
+            self.emitted.push((emitted, self.core.now_ms));
+        }
+    }
+
+    /// Puts a request's computed full pages into the cache.
+    fn insert(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        if self.core.config.prefix_caching {
+            let full = requests.states[request as usize].computed / self.page();
+            let state = &mut requests.states[request as usize];
+            self.core.kv.adopt(paths, request, state.registered, full);
+            state.registered = full;
+        }
+    }
+
+    fn joined(&mut self, request: u32, state: &RequestState) {
+        let left = state.output_tokens - state.generated;
+        if left > CLIP_NEW_TOKENS {
+            self.clipped += 1;
+            let at = state.finish_pass - u64::from(CLIP_NEW_TOKENS);
+            self.unclips.push(Reverse((at, state.order, request)));
+        } else {
+            self.left += u64::from(left);
+        }
+    }
+
+    /// A sequence with this much output left is no longer decoding.
+    fn left_decoding(&mut self, left: u32) {
+        if left > CLIP_NEW_TOKENS {
+            self.clipped -= 1;
+        } else {
+            self.left -= u64::from(left);
+        }
+    }
+
+    fn passes_to_unclip(&mut self, requests: &[RequestState]) -> u64 {
+        while let Some(&Reverse((at, _, request))) = self.unclips.peek() {
+            let state = &requests[request as usize];
+            if state.decoding && state.finish_pass == at + u64::from(CLIP_NEW_TOKENS) {
+                return at - self.core.decode.passes();
+            }
+            self.unclips.pop();
+        }
+        u64::MAX
+    }
+
+    fn after_decode(&mut self, passes: u64, requests: &[RequestState]) {
+        self.left -= passes * u64::from(self.core.decode.seqs() - self.clipped);
+        self.ratio = self.ratio_after(passes);
+        while self.clipped > 0 && self.passes_to_unclip(requests) == 0 {
+            self.unclips.pop();
+            self.clipped -= 1;
+            self.left += u64::from(CLIP_NEW_TOKENS);
+        }
+    }
+
+    fn decode_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
+        self.make_room(paths, requests);
+        let seqs = self.core.decode.seqs();
+        if seqs == 0 {
+            return;
+        }
+        self.core.kv.allocate(self.core.decode.blocks_needed(1) as u32);
+        load.decode_seqs = seqs;
+        load.decode_context_tokens = self.core.decode.context();
+        load.sampled_seqs = seqs;
+        let pass_ms = self.core.timing.pass_ms(load);
+        let start_ms = self.core.now_ms;
+        self.core.now_ms += pass_ms;
+        requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
+        let mut contiguous = seqs;
+        for (count, at_ms) in self.emitted.drain(..) {
+            requests.tally.itl.add(self.core.now_ms - at_ms, u64::from(count));
+            contiguous -= count;
+        }
+        if contiguous > 0 {
+            requests.tally.itl.add(self.core.now_ms - start_ms, u64::from(contiguous));
+        }
+        self.core.decode.advance(1);
+        self.after_decode(1, &requests.states);
+        self.end_finished(paths, requests);
+    }
+
+    /// Retracts the sequences with the least output until the next decode pass has its pages.
+    fn make_room(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        let mut retracted = false;
+        while self.core.decode.blocks_needed(1) > u64::from(self.core.kv.available()) && self.core.running.len() > 1 {
+            let output = |r: &u32| {
+                let state = &requests.states[*r as usize];
+                if state.decoding { self.core.decode.generated(state) } else { u32::MAX }
+            };
+            let Some(victim) = (0..self.core.running.len()).min_by_key(|&i| output(&self.core.running[i])) else {
+                break;
+            };
+            self.retract(victim, paths, requests);
+            retracted = true;
+        }
+        if self.core.decode.blocks_needed(1) > u64::from(self.core.kv.available()) {
+            // Alone and still too long: the pool cannot hold it to its end.
+            let request = self.core.running[0];
+            self.retract(0, paths, requests);
+            self.core.waiting.retain(|&r| r != request);
+            self.core.waiting.push_front(request);
+            self.core.reject_head(requests);
+            return;
+        }
+        if retracted {
+            let (mut decoded, mut most) = (0u64, 0u64);
+            for &r in &self.core.running {
+                let state = &requests.states[r as usize];
+                decoded += u64::from(self.core.decode.generated(state));
+                most += u64::from(state.output_tokens);
+            }
+            let expected = decoded as f64 + RETRACT_TOKENS * self.core.running.len() as f64;
+            self.ratio = (expected / (most as f64 + 1.0)).min(1.0);
+        }
+    }
+
+    fn retract(&mut self, index: usize, paths: &BlockPaths, requests: &mut Requests) {
+        let request = self.core.running[index];
+        let state = &requests.states[request as usize];
+        let left = state.output_tokens - self.core.decode.generated(state);
+        self.left_decoding(left);
+        let fresh =
+            self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && left + 1 == state.output_tokens);
+        let group = fresh.or(if self.emitted.is_empty() { None } else { Some(0) });
+        match group {
+            Some(group) => {
+                let state = &mut requests.states[request as usize];
+                state.last_token_ms = self.emitted[group].1;
+                self.emitted[group].0 -= 1;
+            }
+            None => requests.states[request as usize].last_token_ms = self.core.now_ms,
+        }
+        self.core.stop(index, requests);
+        self.insert_and_release(request, paths, requests);
+        requests.states[request as usize].computed = 0;
+        self.core.waiting.push_back(request);
+        self.blocked_on = None;
+    }
+
+    fn insert_and_release(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.insert(request, paths, requests);
+        self.core.release(request, paths, requests);
+    }
+
+    fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.insert_and_release(request, paths, requests);
+        self.core.end(request, requests);
+        self.blocked_on = None;
+    }
+}
+
+impl Engine for Sglang {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        self.core.kv.publish();
+        if self.core.running.is_empty() && self.chunked.is_none() {
+            self.ratio = self.first_ratio;
+        }
+        let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
+        if self.admit(&mut load, paths, requests) {
+            self.prefill_pass(&mut load, paths, requests);
+        } else if self.core.decode.seqs() > 0 {
+            self.decode_pass(&mut load, paths, requests);
+        }
+    }
+
+    fn is_steady(&self) -> bool {
+        self.core.decode.seqs() > 0
+            && self.chunked.is_none()
+            && self.emitted.is_empty()
+            && (self.core.waiting.is_empty() || self.blocked_on.is_some() || self.core.is_full())
+    }
+
+    fn arrivals_matter(&self) -> bool {
+        !self.core.is_full()
+            && (self.core.waiting.is_empty() || self.core.config.waiting_order == WaitingOrder::LongestPrefix)
+    }
+
+    fn steady_passes(&mut self, passes: u64, requests: &Requests) -> u64 {
+        let passes = passes.min(self.passes_to_unclip(&requests.states));
+        let Some(charge) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
+        // The reservation shrinks while pages fill up: the head may fit before anything ends.
+        let page = f64::from(self.page());
+        let available = self.available_tokens();
+        let fits = |k: u64| charge < available - self.core.decode.blocks_needed(k) as f64 * page - self.reserved(k);
+        (1..passes).find(|&k| fits(k)).unwrap_or(passes)
+    }
+
+    fn after_steady(&mut self, passes: u64, _blocks: u32, requests: &Requests) {
+        self.after_decode(passes, &requests.states);
+    }
+
+    fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        while let Some(request) = self.core.decode.pop_finished(&mut requests.states) {
+            // Its output is spent: nothing of it is reserved any more.
+            self.end(request, paths, requests);
+        }
+    }
+}

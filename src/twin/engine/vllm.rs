@@ -1,0 +1,304 @@
+//! The vLLM-like scheduler: running sequences first, one token budget, chunked prefill, prefix hits,
+//! preemption with recomputation. With [`Backend::Trtllm`] the same core never evicts: admission
+//! reserves what a request needs to its end.
+//!
+//! Life cycle of a request here: inbox (assigned, not yet arrived), waiting, prefilling (in chunks,
+//! while it is always the last of the running), decoding, ended. A preempted request goes back to
+//! the front of the waiting ones and keeps its generated tokens. A pass is decided at its start;
+//! tokens and completions appear at its end.
+//!
+//! Failure modes: a request that can never fit is rejected and counted; an empty pass cannot recur,
+//! because a lone request either fits or is rejected.
+
+use super::core::{Core, Engine};
+use crate::catalog::Backend;
+use crate::timing::PassLoad;
+use crate::twin::deployment::Preemption;
+use crate::twin::kv::pool::Hit;
+use crate::twin::request::{RequestState, Requests};
+use crate::workload::prefix::BlockPaths;
+
+/// One worker with a vLLM-like engine.
+#[derive(Debug)]
+pub struct Vllm {
+    core: Core,
+    /// The running request whose prompt is not complete: always the last of the running.
+    prefilling: Option<u32>,
+    /// The waiting head cannot be admitted before some running request leaves.
+    blocked: bool,
+    /// TRT-LLM: blocks that running requests still need to finish.
+    owed: u32,
+}
+
+impl Vllm {
+    /// An idle worker.
+    pub fn new(core: Core) -> Self {
+        Vllm { core, prefilling: None, blocked: false, owed: 0 }
+    }
+
+    fn never_evicts(&self) -> bool {
+        self.core.config.backend == Backend::Trtllm
+    }
+
+    /// Gives running sequences their tokens and blocks; whether any was preempted.
+    fn schedule_running(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) -> bool {
+        let core = &mut self.core;
+        let need = core.decode.blocks_needed(1) as u32;
+        let preempted = need + self.chunk_blocks(self.core.decode.seqs(), requests) > self.core.kv.available();
+        if preempted {
+            self.preempt_until_all_fit(paths, requests);
+        } else {
+            self.core.kv.allocate(need);
+            self.owed = self.owed.saturating_sub(need);
+        }
+        load.decode_seqs = self.core.decode.seqs();
+        load.decode_context_tokens = self.core.decode.context();
+        if let Some(request) = self.prefilling {
+            let blocks = self.chunk_blocks(load.decode_seqs, requests);
+            let chunk = self.chunk(load.decode_seqs, requests);
+            let computed = requests.states[request as usize].computed;
+            self.core.kv.allocate(blocks);
+            self.owed = self.owed.saturating_sub(blocks);
+            self.compute(request, computed, chunk, load, paths, requests);
+        }
+        preempted
+    }
+
+    /// Tokens of the prefilling request in a pass with this many decoding sequences.
+    fn chunk(&self, decoding: u32, requests: &Requests) -> u32 {
+        let Some(request) = self.prefilling else { return 0 };
+        let state = &requests.states[request as usize];
+        (state.known() - state.computed).min(self.core.config.max_num_batched_tokens - decoding)
+    }
+
+    fn chunk_blocks(&self, decoding: u32, requests: &Requests) -> u32 {
+        let Some(request) = self.prefilling else { return 0 };
+        let computed = requests.states[request as usize].computed;
+        self.core.blocks(computed + self.chunk(decoding, requests)) - self.core.blocks(computed)
+    }
+
+    /// The pass in which blocks run out: sequences in admission order, preempting until each fits.
+    fn preempt_until_all_fit(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        let mut index = 0;
+        let mut decoding = 0;
+        'sequences: while index < self.core.running.len() {
+            let request = self.core.running[index];
+            let is_prefilling = self.prefilling == Some(request);
+            let need = loop {
+                let need = if is_prefilling {
+                    // Taken when the chunk is computed; it only has to be there.
+                    self.chunk_blocks(decoding, requests)
+                } else {
+                    u32::from(self.core.decode.opens_next(&requests.states[request as usize]))
+                };
+                if need <= self.core.kv.available() {
+                    break need;
+                }
+                let victim = match self.core.config.preemption {
+                    Preemption::Lifo => self.core.running.len() - 1,
+                    Preemption::Fifo => 0,
+                };
+                let scheduled = victim < index;
+                let victim_state = &requests.states[self.core.running[victim] as usize];
+                if scheduled && self.core.decode.opens_next(victim_state) {
+                    self.core.kv.free(1);
+                }
+                self.preempt(victim, paths, requests);
+                if victim == index {
+                    continue 'sequences;
+                }
+                if scheduled {
+                    index -= 1;
+                    decoding -= 1;
+                }
+            };
+            if !is_prefilling {
+                self.core.kv.allocate(need);
+                decoding += 1;
+            }
+            index += 1;
+        }
+    }
+
+    fn preempt(&mut self, index: usize, paths: &BlockPaths, requests: &mut Requests) {
+        if self.prefilling == Some(self.core.running[index]) {
+            self.prefilling = None;
+        } else {
+            // Its last token was emitted at the end of the pass before this one.
+            requests.states[self.core.running[index] as usize].last_token_ms = self.core.now_ms;
+        }
+        let request = self.core.stop(index, requests);
+        self.core.release(request, paths, requests);
+        requests.states[request as usize].computed = 0;
+        self.core.waiting.push_front(request);
+        self.blocked = false;
+    }
+
+    /// Whether a request can never be served, however empty the worker.
+    fn can_never_fit(&self, state: &RequestState) -> bool {
+        self.core.config.max_model_len.is_some_and(|most| state.input_tokens >= most)
+            || self.core.blocks(self.footprint(state)) > self.core.kv.total()
+    }
+
+    /// Tokens that admission makes sure there is room for.
+    fn footprint(&self, state: &RequestState) -> u32 {
+        if self.never_evicts() { state.input_tokens + state.output_tokens } else { state.known() }
+    }
+
+    /// Admits waiting requests in order while budget, slots and blocks last.
+    fn admit(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
+        self.blocked = false;
+        while let Some(&request) = self.core.waiting.front() {
+            let budget = self.core.config.max_num_batched_tokens - load.decode_seqs - load.new_tokens as u32;
+            if budget == 0 || self.core.is_full() {
+                break;
+            }
+            if self.never_evicts() {
+                self.clamp_output(&mut requests.states[request as usize]);
+            }
+            let state = &requests.states[request as usize];
+            if self.can_never_fit(state) {
+                self.core.reject_head(requests);
+                continue;
+            }
+            let known = state.known();
+            let hit = self.find_cached(request, state, paths);
+            let cached = hit.blocks * self.core.config.block_size;
+            let promised = self.core.blocks(self.footprint(state)) - hit.active;
+            if promised + self.owed > self.core.kv.available() {
+                self.blocked = true;
+                break;
+            }
+            if !self.core.config.chunked_prefill && known - cached > budget {
+                if self.core.running.is_empty() && load.new_tokens == 0 {
+                    self.core.reject_head(requests);
+                    continue;
+                }
+                // A pass with fewer prompt tokens ahead of it may have the budget.
+                self.blocked = load.new_tokens == 0;
+                break;
+            }
+            self.core.waiting.pop_front();
+            let chunk = (known - cached).min(budget);
+            let fresh = self.core.blocks(cached + chunk) - hit.blocks;
+            if self.never_evicts() {
+                self.owed += self.core.blocks(self.footprint(state)) - hit.blocks - fresh;
+            }
+            self.core.kv.pin(paths, request, hit.blocks);
+            self.core.kv.allocate(fresh);
+            requests.states[request as usize].registered = hit.blocks;
+            self.core.start(request, cached, requests);
+            self.compute(request, cached, chunk, load, paths, requests);
+        }
+    }
+
+    /// Leading blocks in the cache that a request may use: when a logit is needed, its last token is
+    /// computed again.
+    fn find_cached(&self, request: u32, state: &RequestState, paths: &BlockPaths) -> Hit {
+        if !self.core.config.prefix_caching {
+            return Hit::default();
+        }
+        let recomputed = u32::from(state.output_tokens > 0);
+        self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.core.config.block_size)
+    }
+
+    /// TRT-LLM promises no more output than fits pool and model.
+    fn clamp_output(&self, state: &mut RequestState) {
+        let most = self.core.pool_tokens().min(u64::from(u32::MAX)) as u32;
+        state.output_tokens = state.output_tokens.min(most.saturating_sub(state.input_tokens));
+    }
+
+    /// Puts `chunk` tokens of a prompt into the pass; their blocks are allocated.
+    fn compute(
+        &mut self,
+        request: u32,
+        prefix: u32,
+        chunk: u32,
+        load: &mut PassLoad,
+        paths: &BlockPaths,
+        requests: &mut Requests,
+    ) {
+        let state = &mut requests.states[request as usize];
+        state.computed = prefix + chunk;
+        let full = state.computed / self.core.config.block_size;
+        if self.core.config.prefix_caching {
+            self.core.kv.register(paths, request, state.registered, full);
+            state.registered = full;
+        }
+        Core::load_chunk(load, prefix, chunk);
+        if state.computed == state.known() {
+            self.prefilling = None;
+            self.core.finishing.push(request);
+        } else {
+            self.prefilling = Some(request);
+        }
+    }
+
+    fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        if self.never_evicts() {
+            let state = &requests.states[request as usize];
+            self.owed -= self.core.blocks(self.footprint(state)) - self.core.blocks(state.computed);
+        }
+        self.core.release(request, paths, requests);
+        self.core.end(request, requests);
+        self.blocked = false;
+    }
+}
+
+impl Engine for Vllm {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        self.core.kv.publish();
+        let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
+        let preempted = self.schedule_running(&mut load, paths, requests);
+        if !preempted {
+            self.admit(&mut load, paths, requests);
+        }
+        load.sampled_seqs = load.decode_seqs + self.core.finishing.len() as u32;
+        if load.decode_seqs + load.prefill_seqs > 0 {
+            let pass_ms = self.core.timing.pass_ms(&load);
+            self.core.now_ms += pass_ms;
+            requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
+            requests.tally.prefill_tokens += load.new_tokens;
+            if load.decode_seqs > 0 {
+                self.core.decode.advance(1);
+                requests.tally.itl.add(pass_ms, u64::from(load.decode_seqs));
+            }
+        }
+        self.end_finished(paths, requests);
+        for index in 0..self.core.finishing.len() {
+            let request = self.core.finishing[index];
+            if self.core.emit_after_prefill(request, requests) {
+                self.end(request, paths, requests);
+            }
+        }
+        self.core.finishing.clear();
+    }
+
+    fn is_steady(&self) -> bool {
+        self.prefilling.is_none()
+            && self.core.decode.seqs() > 0
+            && (self.core.waiting.is_empty() || self.blocked || self.core.is_full())
+    }
+
+    fn arrivals_matter(&self) -> bool {
+        self.core.waiting.is_empty() && !self.core.is_full()
+    }
+
+    fn after_steady(&mut self, _passes: u64, blocks: u32, _requests: &Requests) {
+        self.owed = self.owed.saturating_sub(blocks);
+    }
+
+    fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        while let Some(request) = self.core.decode.pop_finished(&mut requests.states) {
+            self.end(request, paths, requests);
+        }
+    }
+}

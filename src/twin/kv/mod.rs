@@ -1,0 +1,3 @@
+//! The KV cache of one worker.
+
+pub mod pool;

@@ -1,0 +1,571 @@
+//! A pool of KV blocks with prefix caching and LRU eviction, counted in runs.
+//!
+//! Life cycle of a block: free, then held by a request (private while partly filled, hashed once
+//! full), then cached without a holder, then evicted and free again. A request holds a copy of every
+//! block up to its own length, so residents always form a prefix-closed forest, and a block is never
+//! evicted before its descendants. That is what allows *extents*: runs of blocks of one segment with
+//! equal holders and adjacent places in the LRU order, evicted from the tail.
+//!
+//! Two requests that compute the same block at the same time hold two copies; the later copy is a
+//! *duplicate*, a one-block extent known only to its holder, which takes the place of the first copy
+//! should that be evicted.
+//!
+//! Invariant: free + inactive + active = total, where active blocks are held by at least one request.
+
+use rustc_hash::FxHashMap;
+
+use crate::workload::prefix::BlockPaths;
+
+const NIL: u32 = u32::MAX;
+
+/// Blocks found in the cache for a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hit {
+    /// Leading blocks resident.
+    pub blocks: u32,
+    /// Those of them that some request holds; the others cost the pool a block when pinned.
+    pub active: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    segment: u32,
+    start: u32,
+    len: u32,
+    refs: u32,
+    prev: u32,
+    next: u32,
+    /// Next extent of the same segment; NIL for the last and for duplicates.
+    sibling: u32,
+}
+
+/// The KV blocks of one worker.
+#[derive(Debug)]
+pub struct KvPool {
+    total: u32,
+    free: u32,
+    inactive: u32,
+    heads: Vec<u32>,
+    extents: Vec<Extent>,
+    spare: Vec<u32>,
+    lru_head: u32,
+    lru_tail: u32,
+    /// Duplicate extents by holder, in ascending position.
+    duplicates_of: FxHashMap<u32, Vec<u32>>,
+    /// Duplicate extents by segment, oldest first.
+    duplicates_in: FxHashMap<u32, Vec<u32>>,
+    scratch: Vec<u32>,
+    /// Resident blocks of segments before the pass in flight touched them, when a router reads them.
+    journal: Option<Vec<(u32, u32)>>,
+}
+
+impl KvPool {
+    /// An empty pool for segments `0..segments`. `journaled` keeps what [`Self::visible`] needs.
+    pub fn new(blocks: u32, segments: usize, journaled: bool) -> Self {
+        KvPool {
+            total: blocks,
+            free: blocks,
+            inactive: 0,
+            heads: vec![NIL; segments],
+            extents: Vec::new(),
+            spare: Vec::new(),
+            lru_head: NIL,
+            lru_tail: NIL,
+            duplicates_of: FxHashMap::default(),
+            duplicates_in: FxHashMap::default(),
+            scratch: Vec::new(),
+            journal: journaled.then(Vec::new),
+        }
+    }
+
+    /// All blocks of the pool.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+
+    /// Blocks held by requests.
+    pub fn active(&self) -> u32 {
+        self.total - self.free - self.inactive
+    }
+
+    /// Blocks that can be had: free ones, and cached ones without a holder.
+    pub fn available(&self) -> u32 {
+        self.free + self.inactive
+    }
+
+    /// The longest resident prefix of a request, at most `most` blocks.
+    pub fn lookup(&self, paths: &BlockPaths, request: u32, most: u32) -> Hit {
+        let mut hit = Hit::default();
+        for &segment in paths.path(request) {
+            let want = paths.blocks(segment).min(most - hit.blocks);
+            let got = self.scan(segment, want, &mut hit);
+            if got < paths.blocks(segment) {
+                return hit;
+            }
+        }
+        self.scan(paths.private_segment(request), most - hit.blocks, &mut hit);
+        hit
+    }
+
+    fn scan(&self, segment: u32, want: u32, hit: &mut Hit) -> u32 {
+        let mut got = 0;
+        let mut e = self.heads[segment as usize];
+        while e != NIL && got < want {
+            let extent = &self.extents[e as usize];
+            let take = extent.len.min(want - got);
+            got += take;
+            if extent.refs > 0 {
+                hit.active += take;
+            }
+            e = extent.sibling;
+        }
+        hit.blocks += got;
+        got
+    }
+
+    /// Leading blocks resident as a router sees them: without what the pass in flight adds or evicts.
+    pub fn visible(&self, paths: &BlockPaths, request: u32, pass_in_flight: bool) -> u32 {
+        let journal = self.journal.as_deref().filter(|_| pass_in_flight).unwrap_or(&[]);
+        let mut blocks = 0;
+        for &segment in paths.path(request) {
+            let got = match journal.iter().find(|j| j.0 == segment) {
+                Some(&(_, before)) => before,
+                None => self.resident(segment),
+            };
+            blocks += got;
+            if got < paths.blocks(segment) {
+                break;
+            }
+        }
+        blocks
+    }
+
+    /// Forgets the journal: what it hid is visible from now on.
+    pub fn publish(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.clear();
+        }
+    }
+
+    fn note(&mut self, segment: u32) {
+        if let Some(journal) = &self.journal
+            && !journal.iter().any(|j| j.0 == segment)
+        {
+            let before = self.resident(segment);
+            self.journal.as_mut().expect("checked above").push((segment, before));
+        }
+    }
+
+    fn resident(&self, segment: u32) -> u32 {
+        let mut blocks = 0;
+        let mut e = self.heads[segment as usize];
+        while e != NIL {
+            blocks += self.extents[e as usize].len;
+            e = self.extents[e as usize].sibling;
+        }
+        blocks
+    }
+
+    /// Takes hold of the first `blocks` blocks of a request, all resident.
+    pub fn pin(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
+        let mut left = blocks;
+        for &segment in paths.path(request) {
+            if left == 0 {
+                return;
+            }
+            let take = paths.blocks(segment).min(left);
+            self.pin_segment(segment, take);
+            left -= take;
+        }
+        if left > 0 {
+            self.pin_segment(paths.private_segment(request), left);
+        }
+    }
+
+    fn pin_segment(&mut self, segment: u32, mut left: u32) {
+        let mut e = self.heads[segment as usize];
+        while left > 0 {
+            if self.extents[e as usize].len > left {
+                self.split(e, left);
+            }
+            let extent = self.extents[e as usize];
+            if extent.refs == 0 {
+                self.unlink(e);
+                self.inactive -= extent.len;
+            }
+            self.extents[e as usize].refs += 1;
+            left -= extent.len;
+            e = extent.sibling;
+        }
+    }
+
+    /// Cached blocks without a holder among the first `blocks` resident ones of a request.
+    pub fn cost_of_pinning(&self, paths: &BlockPaths, request: u32, blocks: u32) -> u32 {
+        let hit = self.lookup(paths, request, blocks);
+        hit.blocks - hit.active
+    }
+
+    /// Makes the first `blocks` resident blocks of a request the most recently used.
+    pub fn touch(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
+        self.pin(paths, request, blocks);
+        self.release(paths, request, blocks);
+    }
+
+    /// Makes a request's blocks `from..to`, allocated before, findable by others; where another
+    /// request was first, its copy is held instead and the own one freed.
+    pub fn adopt(&mut self, paths: &BlockPaths, request: u32, from: u32, to: u32) {
+        let resident = self.lookup(paths, request, to).blocks;
+        if resident > from {
+            self.hold_range(paths, request, from, resident);
+            self.free(resident - from);
+        }
+        self.register(paths, request, from.max(resident), to);
+    }
+
+    /// Takes hold of blocks `from..to` of a request, all resident.
+    fn hold_range(&mut self, paths: &BlockPaths, request: u32, from: u32, to: u32) {
+        let mut base = 0;
+        let private = (paths.private_segment(request), u32::MAX);
+        let shared = paths.path(request).iter().map(|&s| (s, paths.blocks(s)));
+        for (segment, blocks) in shared.chain([private]) {
+            let end = base + blocks.min(u32::MAX - base);
+            if from < end && to > base {
+                self.hold_in_segment(segment, from.max(base) - base, to.min(end) - base);
+            }
+            if to <= end {
+                return;
+            }
+            base = end;
+        }
+    }
+
+    fn hold_in_segment(&mut self, segment: u32, from: u32, to: u32) {
+        let mut e = self.heads[segment as usize];
+        while e != NIL && self.extents[e as usize].start < to {
+            let extent = self.extents[e as usize];
+            let end = extent.start + extent.len;
+            if extent.start < from && end > from {
+                self.split(e, from - extent.start);
+            } else if extent.start >= from {
+                if end > to {
+                    self.split(e, to - extent.start);
+                }
+                let extent = self.extents[e as usize];
+                if extent.refs == 0 {
+                    self.unlink(e);
+                    self.inactive -= extent.len;
+                }
+                self.extents[e as usize].refs += 1;
+            }
+            e = self.extents[e as usize].sibling;
+        }
+    }
+
+    /// Takes `blocks` blocks out of the free and cached ones; the caller knows that they are there.
+    pub fn allocate(&mut self, blocks: u32) {
+        debug_assert!(blocks <= self.available());
+        if blocks > self.free {
+            self.evict(blocks - self.free);
+        }
+        self.free -= blocks;
+    }
+
+    /// Gives back blocks that were never hashed.
+    pub fn free(&mut self, blocks: u32) {
+        self.free += blocks;
+        debug_assert!(self.free + self.inactive <= self.total);
+    }
+
+    /// Makes a request's blocks `from..to`, allocated before, findable by others.
+    pub fn register(&mut self, paths: &BlockPaths, request: u32, from: u32, to: u32) {
+        if from >= to {
+            return;
+        }
+        let mut base = 0;
+        for &segment in paths.path(request) {
+            let end = base + paths.blocks(segment);
+            if from < end {
+                self.register_segment(request, segment, from.max(base) - base, to.min(end) - base);
+            }
+            base = end;
+            if to <= base {
+                return;
+            }
+        }
+        self.register_segment(request, paths.private_segment(request), from.max(base) - base, to - base);
+    }
+
+    fn register_segment(&mut self, request: u32, segment: u32, from: u32, to: u32) {
+        self.note(segment);
+        let (mut resident, mut last, mut e) = (0, NIL, self.heads[segment as usize]);
+        while e != NIL {
+            resident += self.extents[e as usize].len;
+            last = e;
+            e = self.extents[e as usize].sibling;
+        }
+        for position in from..to.min(resident) {
+            let copy = self.new_extent(Extent {
+                segment,
+                start: position,
+                len: 1,
+                refs: 1,
+                prev: NIL,
+                next: NIL,
+                sibling: NIL,
+            });
+            self.duplicates_of.entry(request).or_default().push(copy);
+            self.duplicates_in.entry(segment).or_default().push(copy);
+        }
+        if to <= resident {
+            return;
+        }
+        debug_assert!(from <= resident, "a request registers its blocks in order");
+        let sole = last != NIL
+            && self.extents[last as usize].refs == 1
+            && from == resident
+            && from > 0
+            && (self.duplicates_of.is_empty() || !self.duplicates_of.contains_key(&request));
+        if sole {
+            self.extents[last as usize].len += to - resident;
+            return;
+        }
+        let extent =
+            Extent { segment, start: resident, len: to - resident, refs: 1, prev: NIL, next: NIL, sibling: NIL };
+        let e = self.new_extent(extent);
+        if last == NIL {
+            self.heads[segment as usize] = e;
+        } else {
+            self.extents[last as usize].sibling = e;
+        }
+    }
+
+    /// Lets go of the first `blocks` hashed blocks of a request, tail first, so that its tail is
+    /// evicted before its head.
+    pub fn release(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
+        let copies = if self.duplicates_of.is_empty() { None } else { self.duplicates_of.remove(&request) };
+        let mut copies = copies.unwrap_or_default();
+        let known = paths.path_blocks(request);
+        if blocks > known {
+            self.release_segment(paths.private_segment(request), blocks - known, &mut copies);
+        }
+        let mut end = known;
+        for &segment in paths.path(request).iter().rev() {
+            let start = end - paths.blocks(segment);
+            if blocks > start {
+                self.release_segment(segment, blocks.min(end) - start, &mut copies);
+            }
+            end = start;
+        }
+        debug_assert!(copies.is_empty());
+    }
+
+    fn release_segment(&mut self, segment: u32, held: u32, copies: &mut Vec<u32>) {
+        let mut stack = std::mem::take(&mut self.scratch);
+        let mut e = self.heads[segment as usize];
+        while e != NIL && self.extents[e as usize].start < held {
+            stack.push(e);
+            e = self.extents[e as usize].sibling;
+        }
+        while let Some(e) = stack.pop() {
+            let extent = self.extents[e as usize];
+            let mut covered = false;
+            // This request's own copies stand in for the first ones at their positions.
+            while let Some(&copy) = copies.last() {
+                let own = self.extents[copy as usize];
+                if own.segment != segment || own.start < extent.start {
+                    break;
+                }
+                copies.pop();
+                covered = true;
+                self.unref(copy);
+            }
+            if !covered {
+                self.unref(e);
+            }
+        }
+        self.scratch = stack;
+    }
+
+    fn unref(&mut self, e: u32) {
+        let extent = &mut self.extents[e as usize];
+        extent.refs -= 1;
+        if extent.refs > 0 {
+            return;
+        }
+        let extent = *extent;
+        self.inactive += extent.len;
+        let tail = self.lru_tail;
+        if tail != NIL && extent.sibling == tail {
+            // The next extent of the segment was let go just before: the two are one run again.
+            let rest = self.extents[tail as usize];
+            self.unlink(tail);
+            self.extents[e as usize].len += rest.len;
+            self.extents[e as usize].sibling = rest.sibling;
+            self.spare.push(tail);
+        }
+        let tail = self.lru_tail;
+        self.extents[e as usize].prev = tail;
+        self.extents[e as usize].next = NIL;
+        if tail == NIL {
+            self.lru_head = e;
+        } else {
+            self.extents[tail as usize].next = e;
+        }
+        self.lru_tail = e;
+    }
+
+    fn unlink(&mut self, e: u32) {
+        let Extent { prev, next, .. } = self.extents[e as usize];
+        if prev == NIL {
+            self.lru_head = next;
+        } else {
+            self.extents[prev as usize].next = next;
+        }
+        if next == NIL {
+            self.lru_tail = prev;
+        } else {
+            self.extents[next as usize].prev = prev;
+        }
+    }
+
+    /// Cuts an extent after its first `at` blocks; the tail part stays nearer to eviction.
+    fn split(&mut self, e: u32, at: u32) {
+        let extent = self.extents[e as usize];
+        let tail = self.new_extent(Extent { start: extent.start + at, len: extent.len - at, next: e, ..extent });
+        self.extents[e as usize].len = at;
+        self.extents[e as usize].sibling = tail;
+        if extent.refs == 0 {
+            self.extents[e as usize].prev = tail;
+            if extent.prev == NIL {
+                self.lru_head = tail;
+            } else {
+                self.extents[extent.prev as usize].next = tail;
+            }
+        }
+    }
+
+    fn new_extent(&mut self, extent: Extent) -> u32 {
+        match self.spare.pop() {
+            Some(e) => {
+                self.extents[e as usize] = extent;
+                e
+            }
+            None => {
+                self.extents.push(extent);
+                self.extents.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Evicts from the least recently used end.
+    fn evict(&mut self, mut blocks: u32) {
+        self.inactive -= blocks;
+        self.free += blocks;
+        while blocks > 0 {
+            let e = self.lru_head;
+            let extent = self.extents[e as usize];
+            if !self.duplicates_in.is_empty() && self.duplicates_in.contains_key(&extent.segment) {
+                self.evict_one_of_several(e);
+                blocks -= 1;
+                continue;
+            }
+            self.note(extent.segment);
+            let take = extent.len.min(blocks);
+            blocks -= take;
+            if take < extent.len {
+                self.extents[e as usize].len -= take;
+            } else {
+                self.unlink(e);
+                self.unchain(e);
+                self.spare.push(e);
+            }
+        }
+    }
+
+    /// Evicts the last block of an extent in a segment that has duplicates.
+    fn evict_one_of_several(&mut self, e: u32) {
+        let extent = self.extents[e as usize];
+        let copies = self.duplicates_in.get_mut(&extent.segment).expect("the caller looked");
+        if let Some(at) = copies.iter().position(|&c| c == e) {
+            copies.remove(at);
+            if copies.is_empty() {
+                self.duplicates_in.remove(&extent.segment);
+            }
+            self.unlink(e);
+            self.spare.push(e);
+            return;
+        }
+        let last = extent.start + extent.len - 1;
+        let heir = copies.iter().position(|&c| self.extents[c as usize].start == last);
+        let heir = heir.map(|at| copies.remove(at));
+        if copies.is_empty() {
+            self.duplicates_in.remove(&extent.segment);
+        }
+        if extent.len > 1 {
+            self.split(e, extent.len - 1);
+        }
+        let victim = if extent.len > 1 { self.extents[e as usize].sibling } else { e };
+        self.unlink(victim);
+        match heir {
+            None => {
+                self.note(extent.segment);
+                self.unchain(victim);
+            }
+            Some(heir) => {
+                self.extents[heir as usize].sibling = self.extents[victim as usize].sibling;
+                self.replace_in_chain(victim, heir);
+                self.duplicates_of.retain(|_, copies| {
+                    copies.retain(|&c| c != heir);
+                    !copies.is_empty()
+                });
+            }
+        }
+        self.spare.push(victim);
+    }
+
+    /// Takes the last extent of a segment out of its chain.
+    fn unchain(&mut self, e: u32) {
+        debug_assert_eq!(self.extents[e as usize].sibling, NIL, "a block outlives its descendants");
+        self.replace_in_chain(e, NIL);
+    }
+
+    fn replace_in_chain(&mut self, old: u32, new: u32) {
+        let segment = self.extents[old as usize].segment as usize;
+        if self.heads[segment] == old {
+            self.heads[segment] = new;
+            return;
+        }
+        let mut e = self.heads[segment];
+        while self.extents[e as usize].sibling != old {
+            e = self.extents[e as usize].sibling;
+        }
+        self.extents[e as usize].sibling = new;
+    }
+
+    /// Checks the invariants: counts, LRU links, chains. For tests and debug runs; O(extents).
+    pub fn check(&self) {
+        let mut cached = 0;
+        let mut e = self.lru_head;
+        let mut previous = NIL;
+        while e != NIL {
+            let extent = &self.extents[e as usize];
+            assert_eq!((extent.refs, extent.prev), (0, previous));
+            cached += extent.len;
+            previous = e;
+            e = extent.next;
+        }
+        assert_eq!(cached, self.inactive, "inactive blocks are those in the LRU list");
+        assert_eq!(self.lru_tail, previous);
+        assert!(self.free + self.inactive <= self.total);
+        for &head in &self.heads {
+            let (mut at, mut e) = (0, head);
+            while e != NIL {
+                let extent = &self.extents[e as usize];
+                assert_eq!(extent.start, at, "extents of a segment are contiguous from 0");
+                assert!(extent.len > 0);
+                at += extent.len;
+                e = extent.sibling;
+            }
+        }
+    }
+}

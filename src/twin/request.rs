@@ -1,0 +1,106 @@
+//! The state of requests during a simulation, one array for all workers.
+
+use super::outcome::Status;
+use crate::workload::Workload;
+
+/// One request's progress. Times in ms on the virtual clock, NaN until they happen.
+#[derive(Clone, Debug)]
+pub struct RequestState {
+    /// Prompt length.
+    pub input_tokens: u32,
+    /// Tokens to generate, after clamping to the model length.
+    pub output_tokens: u32,
+    pub arrival_ms: f64,
+    /// First admission by an engine.
+    pub admitted_ms: f64,
+    pub first_token_ms: f64,
+    pub last_token_ms: f64,
+    /// Tokens generated so far; while decoding, see [`super::engine::decode::DecodeGroup::generated`].
+    pub generated: u32,
+    /// Tokens whose KV is in the cache; maintained while prefilling.
+    pub computed: u32,
+    /// Leading blocks made findable by others.
+    pub registered: u32,
+    /// Tokens whose KV was lost to the last preemption.
+    pub lost: u32,
+    /// Pass of its worker that will emit its last token; maintained while decoding.
+    pub finish_pass: u64,
+    /// Rank in its worker's admission order.
+    pub order: u64,
+    /// Prompt tokens found in the cache: the most over admissions.
+    pub reused: u32,
+    pub preemptions: u32,
+    pub worker: u32,
+    pub status: Status,
+    pub decoding: bool,
+}
+
+impl RequestState {
+    /// Prompt and generated tokens.
+    pub fn known(&self) -> u32 {
+        self.input_tokens + self.generated
+    }
+}
+
+/// What engines share while they run: the workload, the requests, the tallies.
+pub struct Requests<'a> {
+    pub workload: &'a Workload,
+    pub states: Vec<RequestState>,
+    pub tally: super::tally::Tally,
+    /// Filled with what became visible outside an engine, when somebody listens.
+    pub edges: Option<Vec<Edge>>,
+}
+
+/// A life-cycle edge that routers, sessions or clients may wait for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Edge {
+    pub at_ms: f64,
+    pub request: u32,
+    pub kind: EdgeKind,
+}
+
+/// What happened to the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeKind {
+    FirstToken,
+    /// Completed or rejected.
+    Ended,
+}
+
+impl<'a> Requests<'a> {
+    /// All requests of a workload, not yet arrived.
+    pub fn new(workload: &'a Workload, max_model_len: Option<u32>) -> Self {
+        let states = workload
+            .requests
+            .iter()
+            .map(|r| RequestState {
+                input_tokens: r.input_tokens,
+                output_tokens: max_model_len
+                    .map_or(r.output_tokens, |m| r.output_tokens.min(m.saturating_sub(r.input_tokens))),
+                arrival_ms: f64::NAN,
+                admitted_ms: f64::NAN,
+                first_token_ms: f64::NAN,
+                last_token_ms: f64::NAN,
+                generated: 0,
+                computed: 0,
+                registered: 0,
+                lost: 0,
+                finish_pass: 0,
+                order: 0,
+                reused: 0,
+                preemptions: 0,
+                worker: u32::MAX,
+                status: Status::Unfinished,
+                decoding: false,
+            })
+            .collect();
+        Requests { workload, states, tally: Default::default(), edges: None }
+    }
+
+    /// Records an edge for whoever listens.
+    pub fn edge(&mut self, at_ms: f64, request: u32, kind: EdgeKind) {
+        if let Some(edges) = &mut self.edges {
+            edges.push(Edge { at_ms, request, kind });
+        }
+    }
+}
