@@ -51,7 +51,8 @@ fn deployment(workers: u32, engine: EngineConfig, policy: RouterPolicy) -> Deplo
 
 fn replay(c: &mut Criterion) {
     let (name, mut workload) = workload();
-    let engine = |backend, block_size, gpu_blocks| EngineConfig { backend, block_size, gpu_blocks, ..Default::default() };
+    let engine =
+        |backend, block_size, gpu_blocks| EngineConfig { backend, block_size, gpu_blocks, ..Default::default() };
     let (vllm, sglang) = (Backend::Vllm, Backend::Sglang);
     let (turns, kv) = (RouterPolicy::RoundRobin, RouterPolicy::Kv);
     let cases = [

@@ -26,9 +26,27 @@ mod space_errors;
 mod space_study;
 mod timing_kinds;
 mod timing_memory;
+mod timing_roofline;
 mod timing_surface;
 mod trace_errors;
 mod trace_files;
 mod trace_generator;
 mod trace_loading;
 mod twin_equivalence;
+
+/// A file that nobody names would be a test that nobody runs.
+#[test]
+fn every_file_is_run() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let mut forgotten = Vec::new();
+    for entry in std::fs::read_dir(root.join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(stem) = name.strip_suffix(".rs") else { continue };
+        let is_module = include_str!("main.rs").lines().any(|line| line == format!("mod {stem};"));
+        if !is_module && !package.contains(&format!("path = \"tests/{name}\"")) {
+            forgotten.push(name);
+        }
+    }
+    assert!(forgotten.is_empty(), "neither in tests/main.rs nor in Cargo.toml: {forgotten:?}");
+}

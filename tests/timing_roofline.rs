@@ -1,6 +1,6 @@
 //! How well the roofline estimates what was measured, and how its coefficients were found.
 
-mod reference;
+use crate::reference;
 
 use std::collections::BTreeSet;
 
