@@ -46,14 +46,15 @@ fn mixed(rng: &mut ChaCha8Rng) -> PassLoad {
     load
 }
 
+type Make = fn(&mut ChaCha8Rng) -> PassLoad;
+
 fn queries(c: &mut Criterion) {
     let mut group = c.benchmark_group("pass_ms");
     group.throughput(Throughput::Elements(QUERIES as u64));
     for (kind, spec) in [("surface", TimingSpec::default()), ("roofline", TimingSpec::Roofline)] {
         let timing = timing(&spec);
-        let loads: [(&str, fn(&mut ChaCha8Rng) -> PassLoad); 3] =
-            [("decode", decode), ("prefill", prefill), ("mixed", mixed)];
-        for (name, make) in loads {
+        let kinds: [(&str, Make); 3] = [("decode", decode), ("prefill", prefill), ("mixed", mixed)];
+        for (name, make) in kinds {
             let mut rng = ChaCha8Rng::seed_from_u64(7);
             let loads: Vec<PassLoad> = (0..QUERIES).map(|_| make(&mut rng)).collect();
             group.bench_function(format!("{kind}/{name}"), |b| {

@@ -12,7 +12,7 @@ use servescout::search::Evaluation;
 use servescout::space::Study;
 use servescout::twin::metrics::METRIC_COUNT;
 
-mod fixture;
+use crate::fixture;
 use fixture::{setup, study};
 
 fn now() -> SystemTime {

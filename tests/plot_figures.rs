@@ -10,7 +10,7 @@ use servescout::search::Evaluation;
 use servescout::shortlist::build;
 use servescout::space::Study;
 
-mod fixture;
+use crate::fixture;
 use fixture::{candidate, large_study, metrics, modelled, run_in, study, study_with};
 
 fn run(study: &Study, rows: &[Evaluation]) -> RunData {

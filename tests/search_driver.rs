@@ -1,6 +1,6 @@
 //! The driver: order, budget, threads, resume, interruption.
 
-mod search_common;
+use crate::search_common;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -7,7 +7,7 @@ use servescout::search::Evaluation;
 use servescout::shortlist::{Role, Shortlist, build, escape_markdown, render_terminal, write};
 use servescout::space::{Candidate, Study, load_replay};
 
-mod fixture;
+use crate::fixture;
 use fixture::{candidate, metrics, run_in, study, study_with};
 
 /// An evaluation by shape, cost, latency and the constrained metric.

@@ -98,16 +98,18 @@ fn every_fixture_is_a_case() {
         .read_dir()
         .unwrap()
         .map(|e| e.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
-        .filter(|n| n != "base" && n != "several")
+        .filter(|n| !["base", "everything", "several"].contains(&n.as_str()))
         .collect();
     names.sort_unstable();
     assert_eq!(names, CASES.iter().map(|c| c.0.to_owned()).collect::<Vec<_>>());
 }
 
 #[test]
-fn the_space_that_the_fixtures_break_is_legal() {
-    let study = space::load(&fixture("base"), &[]).unwrap_or_else(|e| panic!("{e}"));
-    assert!(study.warnings.is_empty());
+fn the_spaces_that_the_tests_break_are_legal() {
+    for name in ["base", "everything"] {
+        let study = space::load(&fixture(name), &[]).unwrap_or_else(|e| panic!("{e}"));
+        assert!(study.warnings.is_empty());
+    }
 }
 
 #[test]
@@ -227,6 +229,9 @@ fn a_knob_that_can_never_act_is_warned_about() {
     let study = space::load(&fixture("base"), &["router.policy=random".to_owned()]).unwrap();
     let [warning] = study.warnings.as_slice() else { panic!("{:?}", study.warnings) };
     assert_eq!((warning.line, warning.path.as_str()), (24, "knobs.router.temperature"));
+    let summaries = study.knob_summaries();
+    let temperature = summaries.iter().find(|k| k.name == "router.temperature").unwrap();
+    assert_eq!(temperature.active_when, ["`router.policy` is kv"], "which it never is");
     assert!(warning.as_warning().to_string().starts_with("warning: `router.temperature` means nothing"));
 }
 
@@ -234,10 +239,11 @@ proptest! {
     /// Whatever is done to a space, the answer is a study or errors with places in the text.
     #[test]
     fn mangled_spaces_never_panic(
+        base in prop::sample::select(vec!["base", "everything"]),
         cuts in proptest::collection::vec((any::<prop::sample::Index>(), 0usize..12, "[\\[\\]{}=.,\"'#a-z0-9é\n -]{0,6}"), 1..4),
         set in proptest::option::of("[a-z.]{0,12}=?[\\[\\]{}0-9a-z\",.=-]{0,12}"),
     ) {
-        let mut text = std::fs::read_to_string(fixture("base")).unwrap();
+        let mut text = std::fs::read_to_string(fixture(base)).unwrap();
         for (at, length, with) in cuts {
             let boundary = |mut i: usize, text: &str| {
                 while !text.is_char_boundary(i) {

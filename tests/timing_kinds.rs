@@ -184,3 +184,10 @@ fn impossible_shapes_are_refused() {
     shape.kv_dtype = Dtype::Nvfp4;
     assert!(refusal(&shape).contains("KV cache"));
 }
+
+#[test]
+fn timings_are_shared_between_threads() {
+    fn is_shareable<T: Clone + Send + Sync + std::fmt::Debug>() {}
+    is_shareable::<Timing>();
+    assert!(size_of::<Timing>() <= 24, "a clone copies {} bytes", size_of::<Timing>());
+}

@@ -1,6 +1,6 @@
 //! KV capacity against AI Configurator's own figures, and refusals.
 
-mod reference;
+use crate::reference;
 
 use servescout::catalog::{self, Backend, Dtype};
 use servescout::timing::WorkerShape;

@@ -1,6 +1,6 @@
 //! The embedded surfaces against the measured grids they were distilled from.
 
-mod reference;
+use crate::reference;
 
 use std::collections::BTreeMap;
 
@@ -186,11 +186,12 @@ fn formats_choose_the_tables_and_the_provenance_names_them() {
         label("meta-llama/Llama-3.1-70B", "b200", Vllm, Fp8, Bf16, 4),
         "surface: measured: vllm 0.24.0 fp8; attention of vllm bf16"
     );
-    // vLLM's own block table is the bad one; SGLang's stands in.
+    // Where vLLM's block table is the bad one and there is no other, SGLang's stands in.
     assert_eq!(
-        label(small, "h200", Vllm, Fp8, Fp8, 2),
+        label(small, "b200", Vllm, Fp8, Fp8, 2),
         "surface: measured: sglang 0.5.14 fp8_block, experts split; attention of vllm fp8_block"
     );
+    assert_eq!(label(large, "h200", Vllm, Fp8, Fp8, 4), "surface: measured: vllm 0.24.0 fp8_block, experts split");
     // Splitting 768 over 4 GPUs breaks blocks of 128, so whole experts were measured.
     assert!(label(small, "h200", Vllm, Fp8, Fp8, 4).contains("experts whole"));
     assert!(label(large, "b200", Sglang, Nvfp4, Fp8, 4).contains("sglang 0.5.14 nvfp4, experts split"));

@@ -46,6 +46,7 @@ struct GenerateArgs {
     /// File to write
     #[arg(long)]
     out: PathBuf,
+    /// Sessions to make
     #[arg(long)]
     sessions: u32,
     /// Turns per session; each prompt contains the turns before it
@@ -90,6 +91,7 @@ struct GenerateArgs {
     /// Tokens per hash id
     #[arg(long, default_value_t = DEFAULT_BLOCK_TOKENS)]
     block_tokens: u32,
+    /// Seed of the generator: the same one gives the same trace
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Replace an existing file
@@ -327,7 +329,7 @@ fn written(loaded: &Loaded) -> String {
 
 fn notes(loaded: &Loaded) {
     for note in &loaded.notes {
-        eprintln!("note: {note}");
+        super::terminal::note(&format_args!("note: {note}"));
     }
 }
 

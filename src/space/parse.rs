@@ -150,7 +150,12 @@ fn read_study(
     }
     let (space, is_given) = checked.place("knobs").map_or_else(Default::default, |at| assemble(&knobs, at, sources));
     if purpose == Purpose::Replay {
-        for knob in knobs.given.iter().filter(|g| g.values.len() > 1) {
+        // A knob that the pinned ones rule out may keep its values: no candidate has it.
+        let can_be_active = |name: &str| {
+            let found = space.find(name).map(|k| &space.knobs[k].conditions);
+            found.is_none_or(|conditions| conditions.iter().all(|c| !c.levels.is_empty()))
+        };
+        for knob in knobs.given.iter().filter(|g| g.values.len() > 1 && can_be_active(g.row.name)) {
             let values: Vec<_> = knob.values.iter().map(|(v, _)| v.clone()).collect();
             let what = format!("`{}` has {} values: {}", knob.row.name, values.len(), values_words(&values));
             let name = knob.row.name;

@@ -25,7 +25,7 @@ pub fn reference_markdown() -> String {
 fn introduction() -> String {
     format!(
         "\
-<!-- Generated from the schema (src/space/schema); `UPDATE_DOCS=1 cargo test --test space_docs` writes it anew. -->
+<!-- Generated from the schema (src/space/schema); `UPDATE_DOCS=1 cargo test --test it space_docs` writes it anew. -->
 
 # The search-space TOML
 

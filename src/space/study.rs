@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::SpaceError;
+use super::schema::{self, Active};
 use super::tree::{self, Entry, Raw};
 use super::{Candidate, Space, Value, deploy};
 use crate::catalog::{Dtype, GpuSpec, ModelSpec};
@@ -151,25 +152,21 @@ impl Study {
 
     /// The space's knobs for `check` and reports, in order.
     pub fn knob_summaries(&self) -> Vec<KnobSummary<'_>> {
-        let summary = |(index, knob): (usize, &'_ super::Knob)| -> KnobSummary<'_> {
-            let row = super::schema::knob(&knob.name);
-            KnobSummary {
-                name: &self.space.knobs[index].name,
-                values: &self.space.knobs[index].domain.values,
+        let mut summaries = Vec::new();
+        for (knob, &is_given) in self.space.knobs.iter().zip(&self.is_given) {
+            let row = schema::knob(&knob.name);
+            let is_never = knob.conditions.iter().any(|c| c.levels.is_empty());
+            let matters = |a: &&Active| knob.conditions.iter().any(|c| self.space.knobs[c.knob].name == a.knob());
+            let conditions = row.map_or(&[][..], |r| r.active).iter().filter(|a| is_never || matters(a));
+            summaries.push(KnobSummary {
+                name: &knob.name,
+                values: &knob.domain.values,
                 unit: row.map_or("", |r| r.unit),
-                is_given: self.is_given[index],
-                active_when: knob
-                    .conditions
-                    .iter()
-                    .filter(|_| row.is_some())
-                    .flat_map(|c| {
-                        row.into_iter().flat_map(|r| r.active).filter(|a| a.knob() == self.space.knobs[c.knob].name)
-                    })
-                    .map(|a| a.words())
-                    .collect(),
-            }
-        };
-        self.space.knobs.iter().enumerate().map(summary).collect()
+                is_given,
+                active_when: conditions.map(Active::words).collect(),
+            });
+        }
+        summaries
     }
 }
 

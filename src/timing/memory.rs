@@ -142,7 +142,7 @@ fn capacity(
     let arithmetic = format!(
         "per GPU: {sum} = {:.2} GiB for KV cache, at {per_token:.0} B per token = {} tokens",
         gib(budget),
-        (budget / per_token).floor()
+        (budget / per_token).floor().max(0.0)
     );
     if budget < per_token {
         return Err(format!("{} does not fit: {arithmetic}", shape.label()));

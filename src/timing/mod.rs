@@ -7,6 +7,7 @@
 //! A [`TimingSpec`] is what the user asks for, a [`WorkerShape`] what it is asked of;
 //! [`TimingSpec::build`] makes the timing. [`memory::kv_capacity`] says how many KV tokens fit.
 
+mod host;
 mod load;
 pub mod memory;
 mod polynomial;
@@ -17,6 +18,7 @@ pub mod surface;
 
 use std::sync::Arc;
 
+pub use host::default_host_ms;
 pub use load::{DecodeRun, PassLoad};
 pub use roofline::Roofline;
 pub use shape::WorkerShape;
@@ -97,16 +99,8 @@ impl Timing {
                 source: "the user's durations".into(),
                 estimated: None,
             },
-            Timing::Roofline(_) => Provenance {
-                kind: "roofline",
-                label: format!("estimated, +-{ROOFLINE_ERROR_PERCENT}%"),
-                source: "model architecture and GPU data sheet with typical kernel efficiencies".into(),
-                estimated: Some(ROOFLINE_ERROR_PERCENT),
-            },
+            Timing::Roofline(roofline) => roofline.provenance(),
             Timing::Surface(surface) => surface.provenance(),
         }
     }
 }
-
-/// Typical error of the roofline on models and GPUs that were not measured, percent.
-const ROOFLINE_ERROR_PERCENT: f64 = 25.0;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::roofline::{self, Roofline};
+use super::default_host_ms;
+use super::roofline::Roofline;
 use super::surface::{self, SurfaceOptions};
 use super::{Timing, WorkerShape};
 
@@ -13,7 +14,7 @@ pub enum TimingSpec {
     Polynomial { floor_means: bool },
     /// The same duration for every pass; see [`Timing::Fixed`].
     Fixed { prefill_ms: f64, decode_ms: f64 },
-    /// From architecture and data sheet.
+    /// From architecture and data sheet, with [`default_host_ms`].
     Roofline,
     /// From measured tables; the roofline where there are none, which the provenance then says.
     Surface(SurfaceOptions),
@@ -50,12 +51,14 @@ impl TimingSpec {
                 check_ms("decode_ms", decode_ms)?;
                 Ok(Timing::Fixed { prefill_ms, decode_ms })
             }
-            TimingSpec::Roofline => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, &roofline::DEFAULT)))),
+            TimingSpec::Roofline => {
+                Ok(Timing::Roofline(Arc::new(Roofline::new(shape, default_host_ms(shape.backend)))))
+            }
             TimingSpec::Surface(options) => {
                 check_ms("host_ms", options.host_ms.unwrap_or(0.0))?;
                 match surface::surface(shape, options)? {
                     Some(surface) => Ok(Timing::Surface(surface)),
-                    None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, &roofline::DEFAULT)))),
+                    None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, options.host_ms(shape.backend))))),
                 }
             }
         }

@@ -132,7 +132,7 @@ const OTHERS: &[Key] = &[
     when(
         not_negative(
             "timing.host_ms",
-            value(Literal::Real(0.0)),
+            Fallback::Unset("1.15 under vLLM, 0 under the others and with `aic_parity`"),
             "ms",
             "What scheduling, sampling and launching on the host add to every pass.",
         ),

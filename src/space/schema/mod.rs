@@ -249,6 +249,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::catalog::Backend;
     use crate::twin::deployment::{EngineConfig, RouterConfig};
 
     #[test]
@@ -308,8 +309,10 @@ mod tests {
         assert_eq!(default("engine.chunked_prefill"), Value::Bool(engine.chunked_prefill));
         assert_eq!(default("engine.max_prefill_tokens"), Value::Int(engine.max_prefill_tokens.into()));
         assert_eq!(default("engine.schedule_conservativeness"), Value::Real(engine.schedule_conservativeness));
-        let host_ms = crate::timing::surface::default_host_ms();
-        assert_eq!(key("timing.host_ms").unwrap().fallback, Fallback::Value(Literal::Real(host_ms)));
+        let Fallback::Unset(host_ms) = key("timing.host_ms").unwrap().fallback else { panic!("it depends") };
+        let vllm = crate::timing::default_host_ms(Backend::Vllm);
+        let others = [Backend::Sglang, Backend::Trtllm].map(crate::timing::default_host_ms);
+        assert!(host_ms.starts_with(&format!("{vllm} under vLLM, 0 under the others")) && others == [0.0; 2]);
         let router = RouterConfig::default();
         assert_eq!(default("router.policy"), Value::Text("round_robin".into()));
         assert_eq!(default("router.overlap_credit"), Value::Real(router.overlap_credit));

@@ -106,8 +106,10 @@ impl<const PER_OCTAVE: u32> Cells<PER_OCTAVE> {
         let batch = batch.max(1);
         let row = (batch.ilog2() as usize).min(self.rows - 2);
         let first = cell * self.rows + row;
-        let weight = f64::from(batch) / f64::from(1u32 << row) - 1.0;
-        (self.lines[first].map(f64::from), self.lines[first + 1].map(f64::from), weight)
+        // batch / 2^row - 1, the power of two made from its exponent.
+        let weight = f64::from(batch) * f64::from_bits((1023 - row as u64) << 52) - 1.0;
+        let pair = &self.lines[first..first + 2];
+        (pair[0].map(f64::from), pair[1].map(f64::from), weight)
     }
 
     /// Number of the cell among all positive lengths.

@@ -2,21 +2,21 @@
 //!
 //! * [`library`]: the measured tables and how they are packed into the binary;
 //!   [`distill`] makes them from decomposed surfaces.
-//! * [`select`]: which tables answer for a worker.
-//! * [`tables`]: the tables expanded for asking, one shared copy per worker shape.
+//! * `select`: which tables answer for a worker.
+//! * `tables`: the tables expanded for asking, one shared copy per worker shape.
 
 mod cells;
 pub mod distill;
 pub mod library;
-pub mod select;
-pub mod tables;
+mod select;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 pub use tables::Surface;
 
-use super::WorkerShape;
+use super::{WorkerShape, default_host_ms};
 use crate::catalog::Backend;
 use library::MoeLayout;
 use select::Selection;
@@ -41,6 +41,11 @@ pub struct SurfaceOptions {
 }
 
 impl SurfaceOptions {
+    /// What the host adds to every pass of a worker under this backend, ms.
+    pub fn host_ms(&self, backend: Backend) -> f64 {
+        self.host_ms.unwrap_or(if self.aic_parity { 0.0 } else { default_host_ms(backend) })
+    }
+
     fn layouts(&self) -> &'static [MoeLayout] {
         match self.expert_parallel {
             None => &[MoeLayout::TensorParallel, MoeLayout::ExpertParallel],
@@ -48,11 +53,6 @@ impl SurfaceOptions {
             Some(true) => &[MoeLayout::ExpertParallel],
         }
     }
-}
-
-/// What scheduling, sampling and launching add to a pass on the host, ms.
-pub fn default_host_ms() -> f64 {
-    tables::DEFAULT_HOST_MS
 }
 
 /// The surface of a worker, `Ok(None)` where nothing was measured for it. Equal questions share
@@ -84,7 +84,7 @@ fn shared(selection: Selection, backend: Backend, options: &SurfaceOptions) -> A
     static SHARED: LazyLock<Mutex<BTreeMap<Key, Arc<Surface>>>> = LazyLock::new(Mutex::default);
 
     let aic_parity = options.aic_parity;
-    let host_ms = options.host_ms.unwrap_or(if aic_parity { 0.0 } else { default_host_ms() });
+    let host_ms = options.host_ms(backend);
     let key = (selection, backend, aic_parity, host_ms.to_bits());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let surface = shared.entry(key).or_insert_with(|| {

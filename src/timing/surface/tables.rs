@@ -1,7 +1,7 @@
 //! Measured tables expanded for asking.
 //!
 //! Everything is looked up by index, without a search: token and sampling durations are dense
-//! arrays, attention a straight line per cell ([`super::cells`]).
+//! arrays, attention a straight line per cell (`cells`).
 
 use super::cells::Cells;
 use super::library::{Axes, Curve, Library, Measured, MoeLayout, decode_ms};
@@ -16,8 +16,6 @@ const DENSE_TOKENS: u32 = 16_384;
 const DENSE_SEQS: u32 = 1024;
 /// Largest batch that engines capture as a CUDA graph by default.
 const LARGEST_GRAPH: u32 = 512;
-/// See [`super::default_host_ms`].
-pub(super) const DEFAULT_HOST_MS: f64 = 0.0;
 
 /// How to expand.
 pub(super) struct Expansion {
@@ -181,10 +179,13 @@ impl Surface {
             return self.context.at_squared(load.prefill_seqs, full) * (1.0 - (prefix / full) * (prefix / full))
                 + self.context_constant_ms;
         }
-        let full = (load.context_sq / seqs).sqrt();
+        let share = 1.0 / seqs;
+        let full = (load.context_sq * share).sqrt();
         let computed = self.context.at_squared(load.prefill_seqs, full) * (1.0 - load.prefix_sq / load.context_sq);
-        // A suffix reads the cache of its prefix at least as a decoding sequence does.
-        let read = if load.prefix_tokens > 0 { self.decode.at(load.prefill_seqs, lengths / seqs) } else { 0.0 };
+        // A suffix reads the cache of its prefix at least as a decoding sequence does. Asked even
+        // without a prefix: a branch that half of the passes take costs more than the answer.
+        let read = self.decode.at(load.prefill_seqs, lengths * share);
+        let read = if load.prefix_tokens > 0 { read } else { 0.0 };
         computed.max(read) + self.context_constant_ms
     }
 }

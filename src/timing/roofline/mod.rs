@@ -5,55 +5,12 @@
 //! fixed decode batch the time is piecewise linear in context: the only kink is where
 //! sliding-window layers stop growing.
 
-use super::WorkerShape;
+pub mod coefficients;
+
 use super::load::{DecodeRun, PassLoad, passes_up_to};
+use super::{Provenance, WorkerShape};
 use crate::catalog::{Attention, Dtype};
-
-/// Efficiencies and overheads; everything that is not on a data sheet.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Coefficients {
-    /// Share of peak memory bandwidth when reading dense weights.
-    pub weight_bandwidth: f64,
-    /// Share of peak memory bandwidth when reading expert weights.
-    pub expert_bandwidth: f64,
-    /// Share of the peak matrix rate in dense products.
-    pub dense_compute: f64,
-    /// Share of the peak matrix rate in expert products (imbalance, padding).
-    pub expert_compute: f64,
-    /// Passes over the residual stream per layer (reads and writes of norms, residuals and
-    /// activations, in units of `hidden` elements of 2 bytes).
-    pub token_traffic: f64,
-    /// Share of peak memory bandwidth when reading the KV cache.
-    pub kv_bandwidth: f64,
-    /// Share of the peak bfloat16 rate in attention over a prompt.
-    pub attention_compute: f64,
-    /// Launch and synchronisation per layer, microseconds.
-    pub layer_us: f64,
-    /// Additional per layer when a pass decodes, microseconds.
-    pub decode_layer_us: f64,
-    /// Additional per layer when a pass prefills, microseconds.
-    pub prefill_layer_us: f64,
-    /// Latency of one all-reduce, microseconds.
-    pub allreduce_us: f64,
-    /// Share of link bandwidth in an all-reduce.
-    pub link_bandwidth: f64,
-}
-
-/// Starting values: what well-tuned kernels reach.
-pub const DEFAULT: Coefficients = Coefficients {
-    weight_bandwidth: 0.80,
-    expert_bandwidth: 0.75,
-    dense_compute: 0.70,
-    expert_compute: 0.45,
-    token_traffic: 40.0,
-    kv_bandwidth: 0.75,
-    attention_compute: 0.55,
-    layer_us: 20.0,
-    decode_layer_us: 8.0,
-    prefill_layer_us: 25.0,
-    allreduce_us: 8.0,
-    link_bandwidth: 0.45,
-};
+pub use coefficients::Coefficients;
 
 /// A matrix product over all layers: reading weights takes `read_ms`, each token's arithmetic
 /// `token_ms`.
@@ -86,6 +43,8 @@ pub struct Roofline {
     token_ms: f64,
     /// Per pass that decodes.
     decode_ms: f64,
+    /// Per decoding sequence.
+    decode_seq_ms: f64,
     /// Per token of context of decoding sequences, in layers that see all of it.
     decode_context_ms: f64,
     /// Per token in the windows of decoding sequences.
@@ -100,11 +59,21 @@ pub struct Roofline {
     prefill_window_square_ms: f64,
     /// Per token of context that a prefill reads.
     prefill_context_ms: f64,
+    /// Error to expect, percent.
+    error_percent: f64,
 }
 
 impl Roofline {
-    /// The roofline of a worker. The shape is taken as checked.
-    pub fn new(shape: &WorkerShape, c: &Coefficients) -> Roofline {
+    /// The roofline of a worker under the coefficients of its format; `host_ms` is what the host
+    /// adds to every pass. The shape is taken as checked.
+    pub fn new(shape: &WorkerShape, host_ms: f64) -> Roofline {
+        let mut roofline = Roofline::with_coefficients(shape, Coefficients::of(shape));
+        roofline.fixed_ms += host_ms;
+        roofline
+    }
+
+    /// The roofline of a worker under given coefficients, without host time.
+    pub fn with_coefficients(shape: &WorkerShape, c: &Coefficients) -> Roofline {
         let (model, gpu) = (&shape.model, &shape.gpu);
         let p = model.rank_parameters(shape.tp);
         let layers = f64::from(model.layers);
@@ -164,10 +133,11 @@ impl Roofline {
             experts,
             ln_expert_missed: if model.moe.is_some() { (1.0 - visited).ln() } else { 0.0 },
             lm_head,
-            fixed_ms: (layers * c.layer_us + allreduces * c.allreduce_us) / 1e3,
-            token_ms: layers * read_ms(c.token_traffic * hidden_bytes, 1.0) / f64::from(shape.tp).sqrt()
+            fixed_ms: (layers * c.layer_us + p.moe_layers * c.expert_layer_us + allreduces * c.allreduce_us) / 1e3,
+            token_ms: layers * read_ms(c.token_traffic * hidden_bytes, 1.0)
                 + allreduces * link_ms(crossings * hidden_bytes),
             decode_ms: layers * c.decode_layer_us / 1e3,
+            decode_seq_ms: layers * c.decode_seq_us / 1e3,
             decode_context_ms: full * decode_token_ms,
             decode_window_ms: windowed * decode_token_ms,
             window_tokens,
@@ -175,6 +145,19 @@ impl Roofline {
             prefill_square_ms: full * square_ms,
             prefill_window_square_ms: windowed * square_ms,
             prefill_context_ms: layers * kv_read_ms,
+            error_percent: coefficients::error_percent(shape),
+        }
+    }
+
+    /// What the durations rest on.
+    pub fn provenance(&self) -> Provenance {
+        Provenance {
+            kind: "roofline",
+            label: format!("estimated, +-{}%", self.error_percent),
+            source: "model architecture and GPU data sheet; efficiencies fitted to tables derived from NVIDIA AI \
+                     Configurator 0.12.0 (Apache-2.0)"
+                .into(),
+            estimated: Some(self.error_percent),
         }
     }
 
@@ -234,6 +217,9 @@ impl Roofline {
             return 0.0;
         }
         let windowed = context_tokens.min(self.window_tokens * u64::from(seqs));
-        self.decode_ms + self.decode_context_ms * context_tokens as f64 + self.decode_window_ms * windowed as f64
+        self.decode_ms
+            + self.decode_seq_ms * f64::from(seqs)
+            + self.decode_context_ms * context_tokens as f64
+            + self.decode_window_ms * windowed as f64
     }
 }

@@ -1,0 +1,84 @@
+//! The inner loop does not allocate: ten times the passes cost no more allocations.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use servescout::catalog::Backend;
+use servescout::timing::Timing;
+use servescout::twin::deployment::*;
+use servescout::twin::simulate;
+use servescout::workload::generate;
+use servescout::workload::spec::{Arrivals, Lengths, SyntheticSpec};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting calls per thread.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that is being torn down has no counter left, and nothing to count.
+        let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations and passes of one simulation.
+fn cost(output_tokens: u32, backend: Backend, pass_by_pass: bool) -> (u64, u64) {
+    let workload = generate(&SyntheticSpec {
+        seed: 1,
+        sessions: 300,
+        turns: 1,
+        arrivals: Arrivals::Constant { rate_per_s: 0.05 },
+        input_tokens: Lengths::Fixed(900),
+        output_tokens: Lengths::Fixed(output_tokens),
+        think_ms: 0.0,
+        common_prefix_tokens: 0,
+        prefix_groups: 3,
+        group_prefix_tokens: 512,
+        block_tokens: 64,
+    })
+    .expect("a valid spec");
+    let deployment = Deployment {
+        topology: Topology::Aggregated(Pool {
+            workers: 2,
+            gpus_per_worker: 1,
+            engine: EngineConfig { backend, ..Default::default() },
+            timing: Timing::Polynomial { floor_means: false },
+        }),
+        router: RouterConfig { policy: RouterPolicy::Kv, ..Default::default() },
+        sla: Sla::default(),
+        usd_per_gpu_hour: 1.0,
+        peer_compat: false,
+        pass_by_pass,
+    };
+    // Once before counting, so that what the workload caches is there.
+    simulate(&deployment, &workload, 1, false);
+    let before = ALLOCATIONS.get();
+    let passes = simulate(&deployment, &workload, 1, false).passes;
+    (ALLOCATIONS.get() - before, passes)
+}
+
+#[test]
+fn more_passes_do_not_allocate_more() {
+    for backend in [Backend::Vllm, Backend::Sglang, Backend::Trtllm] {
+        for pass_by_pass in [false, true] {
+            let (few, few_passes) = cost(100, backend, pass_by_pass);
+            let (many, many_passes) = cost(1000, backend, pass_by_pass);
+            assert!(many_passes > 9 * few_passes);
+            assert!(few > 0 && many <= few + 16, "{backend:?}: {few} allocations grew to {many}");
+        }
+    }
+}
