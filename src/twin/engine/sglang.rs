@@ -51,6 +51,16 @@ fn access(pass: u64, kind: AccessKind, rank: u64) -> u64 {
     pass << 32 | (kind as u64) << 30 | rank & ((1 << 30) - 1)
 }
 
+/// The first of `range` for which a monotonic condition holds, or its end.
+fn first_in(range: std::ops::Range<u64>, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut from, mut to) = (range.start, range.end);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if holds(middle) { to = middle } else { from = middle + 1 }
+    }
+    from
+}
+
 /// Memory that a request must find to be admitted.
 #[derive(Clone, Copy, Debug)]
 struct Need {
@@ -552,7 +562,7 @@ impl Engine for Sglang {
 
     fn is_steady(&self) -> bool {
         self.core.decode.seqs() > 0
-            && self.chunked.is_none()
+            && (self.chunked.is_none() || self.blocked_on.is_some())
             && self.emitted.is_empty()
             && self.late.is_empty()
             && (self.core.waiting.is_empty() || self.blocked_on.is_some() || self.core.is_full())
@@ -567,16 +577,22 @@ impl Engine for Sglang {
         let passes = passes.min(self.passes_to_unclip(&requests.states));
         let Some(need) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
         // The reservation shrinks while pages fill up: the head may fit before anything ends.
-        let page = f64::from(self.page());
-        let available = self.core.kv.available();
-        if need.pages > available {
-            return passes;
+        let available = u64::from(self.core.kv.available());
+        let mut k = 0;
+        while k < passes {
+            let left = available.saturating_sub(self.core.decode.blocks_needed(k));
+            if left < u64::from(need.pages) {
+                return passes;
+            }
+            // Pages only get fewer: before this pass it does not fit, whatever happens.
+            let room = left as f64 * f64::from(self.page());
+            let next = first_in(k..passes, |k| need.charge < room - self.reserved(k));
+            if next == k {
+                return k;
+            }
+            k = next;
         }
-        let fits = |k: u64| {
-            let left = f64::from(available) - self.core.decode.blocks_needed(k) as f64;
-            f64::from(need.pages) <= left && need.charge < left * page - self.reserved(k)
-        };
-        (1..passes).find(|&k| fits(k)).unwrap_or(passes)
+        passes
     }
 
     fn after_steady(&mut self, passes: u64, _blocks: u32, requests: &Requests) {
