@@ -75,7 +75,9 @@ impl<'a> Cluster<'a> {
         let policy = router::policy(&deployment.router, pool.workers as usize, workload.requests.len(), seed);
         let worker = |_| {
             let journaled = policy.reads_caches();
-            engine(Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass))
+            let mut core = Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass);
+            core.peer_compat = deployment.peer_compat;
+            engine(core)
         };
         let mut cluster = Cluster {
             workers: (0..pool.workers).map(worker).collect(),

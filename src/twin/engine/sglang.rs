@@ -549,7 +549,7 @@ impl Engine for Sglang {
 
     fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
         self.core.kv.publish();
-        if self.core.running.is_empty() && self.chunked.is_none() {
+        if self.core.running.is_empty() && self.chunked.is_none() && !self.core.peer_compat {
             self.ratio = self.first_ratio;
         }
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };

@@ -28,12 +28,23 @@ pub struct Vllm {
     blocked: bool,
     /// TRT-LLM: blocks that running requests still need to finish.
     owed: u32,
+    /// What the peer's timing is told otherwise about the pass, when requests are computed again.
+    recomputed: Vec<Recomputed>,
+}
+
+/// Tokens in a pass of a request that had generated some before it was preempted.
+#[derive(Clone, Copy, Debug)]
+struct Recomputed {
+    prefix: u32,
+    chunk: u32,
+    /// Prompt length.
+    input_tokens: u32,
 }
 
 impl Vllm {
     /// An idle worker.
     pub fn new(core: Core) -> Self {
-        Vllm { core, prefilling: None, blocked: false, owed: 0 }
+        Vllm { core, prefilling: None, blocked: false, owed: 0, recomputed: Vec::new() }
     }
 
     fn never_evicts(&self) -> bool {
@@ -226,12 +237,34 @@ impl Vllm {
             state.registered = full;
         }
         Core::load_chunk(load, prefix, chunk);
+        if self.core.peer_compat && state.generated > 0 {
+            self.recomputed.push(Recomputed { prefix, chunk, input_tokens: state.input_tokens });
+        }
         if state.computed == state.known() {
             self.prefilling = None;
             self.core.finishing.push(request);
         } else {
             self.prefilling = Some(request);
         }
+    }
+
+    /// The pass as the peer times it: generated tokens are computed again for nothing, and the
+    /// request that has them all pays a decode step for its next one.
+    fn as_peer_times(&mut self, load: &PassLoad, requests: &Requests) -> PassLoad {
+        let mut timed = *load;
+        for Recomputed { prefix, chunk, input_tokens } in self.recomputed.drain(..) {
+            let cached = prefix.min(input_tokens);
+            let prompt = (prefix + chunk).min(input_tokens) - cached;
+            timed.prefill_seqs -= u32::from(prompt == 0);
+            timed.new_tokens -= u64::from(chunk - prompt);
+            timed.prefix_tokens -= u64::from(prefix - if prompt == 0 { 0 } else { cached });
+        }
+        let again = self.core.finishing.iter().map(|&r| &requests.states[r as usize]).filter(|s| s.generated > 0);
+        for state in again {
+            timed.decode_seqs += 1;
+            timed.decode_context_tokens += u64::from(state.known());
+        }
+        timed
     }
 
     fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
@@ -263,7 +296,8 @@ impl Engine for Vllm {
         }
         load.sampled_seqs = load.decode_seqs + self.core.finishing.len() as u32;
         if load.decode_seqs + load.prefill_seqs > 0 {
-            let pass_ms = self.core.timing.pass_ms(&load);
+            let timed = if self.core.peer_compat { self.as_peer_times(&load, requests) } else { load };
+            let pass_ms = self.core.timing.pass_ms(&timed);
             self.core.now_ms += pass_ms;
             requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));
             requests.tally.prefill_tokens += load.new_tokens;
