@@ -106,7 +106,10 @@ impl Core {
 
     /// Adds `chunk` new tokens after `prefix` cached ones to a pass.
     pub fn load_chunk(load: &mut PassLoad, prefix: u32, chunk: u32) {
-        load.prefill_seqs += u32::from(chunk > 0);
+        if chunk == 0 {
+            return;
+        }
+        load.prefill_seqs += 1;
         load.new_tokens += u64::from(chunk);
         load.prefix_tokens += u64::from(prefix);
         load.context_sq += f64::from(prefix + chunk).powi(2);
@@ -224,7 +227,7 @@ pub trait Engine: std::fmt::Debug {
         if core.is_idle() {
             return next.max(core.now_ms);
         }
-        if !self.is_steady() || (next <= core.now_ms && self.arrivals_matter()) {
+        if core.pass_by_pass || !self.is_steady() || (next <= core.now_ms && self.arrivals_matter()) {
             return core.now_ms;
         }
         let run = core.decode_run();

@@ -68,6 +68,8 @@ struct Need {
     charge: f64,
     /// Pages that it takes out of the available ones, pinned hits included.
     pages: u32,
+    /// Requests waiting with it: one more may come before it where they are sorted.
+    waiting: usize,
 }
 
 /// One worker with an SGLang-like engine.
@@ -177,7 +179,8 @@ impl Sglang {
             let is_last = chunk == extend;
             let output = if is_last { (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS) } else { 0 };
             let charge = f64::from(pages * page) + f64::from(output);
-            let need = Need { charge, pages: pages + self.core.kv.cost_of_pinning(paths, request, hit) };
+            let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
+            let need = Need { charge, pages: pages + pinned, waiting: self.core.waiting.len() };
             // Cached pages count as room although the hits among them are about to be pinned; only
             // the pages themselves must be there.
             if charge >= room || need.pages > self.core.kv.available() {
@@ -252,13 +255,14 @@ impl Sglang {
         self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.page()).blocks
     }
 
+    fn sorts_waiting(&self) -> bool {
+        self.core.config.waiting_order == WaitingOrder::LongestPrefix && self.core.config.prefix_caching
+    }
+
     /// Longest cached prefix first, where that is asked for and the queue is short enough; of
     /// requests with the same uncached beginning, one leads and its siblings wait for its pages.
     fn order_waiting(&mut self, paths: &BlockPaths, requests: &Requests) {
-        if self.core.config.waiting_order != WaitingOrder::LongestPrefix
-            || !self.core.config.prefix_caching
-            || self.core.waiting.len() > MOST_SORTED
-        {
+        if !self.sorts_waiting() || self.core.waiting.len() > MOST_SORTED {
             return;
         }
         let beginning = SIBLING_TOKENS.div_ceil(self.page());
@@ -403,7 +407,12 @@ impl Sglang {
         if seqs == 0 {
             return;
         }
-        self.core.kv.allocate(self.core.decode.blocks_needed(1) as u32);
+        let pages = self.core.decode.blocks_needed(1) as u32;
+        if self.sorts_waiting() && pages > self.core.kv.unused() {
+            // What is evicted may have been the head's.
+            self.blocked_on = None;
+        }
+        self.core.kv.allocate(pages);
         load.decode_seqs = seqs;
         load.decode_context_tokens = self.core.decode.context();
         load.sampled_seqs = seqs;
@@ -561,20 +570,24 @@ impl Engine for Sglang {
     }
 
     fn is_steady(&self) -> bool {
+        let waiting = self.core.waiting.len();
+        let is_blocked = self.blocked_on.is_some_and(|need| !self.sorts_waiting() || need.waiting == waiting);
         self.core.decode.seqs() > 0
-            && (self.chunked.is_none() || self.blocked_on.is_some())
             && self.emitted.is_empty()
             && self.late.is_empty()
-            && (self.core.waiting.is_empty() || self.blocked_on.is_some() || self.core.is_full())
+            && (waiting == 0 || is_blocked || (self.core.is_full() && self.chunked.is_none()))
     }
 
     fn arrivals_matter(&self) -> bool {
-        !self.core.is_full()
-            && (self.core.waiting.is_empty() || self.core.config.waiting_order == WaitingOrder::LongestPrefix)
+        self.sorts_waiting() || (!self.core.is_full() && self.core.waiting.is_empty())
     }
 
     fn steady_passes(&mut self, passes: u64, requests: &Requests) -> u64 {
-        let passes = passes.min(self.passes_to_unclip(&requests.states));
+        let mut passes = passes.min(self.passes_to_unclip(&requests.states));
+        if self.sorts_waiting() && !self.core.waiting.is_empty() {
+            // What is evicted changes the order of the waiting ones.
+            passes = self.core.decode.passes_within(u64::from(self.core.kv.unused()), passes);
+        }
         let Some(need) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
         // The reservation shrinks while pages fill up: the head may fit before anything ends.
         let available = u64::from(self.core.kv.available());

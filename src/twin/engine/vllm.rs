@@ -32,13 +32,16 @@ pub struct Vllm {
     recomputed: Vec<Recomputed>,
 }
 
-/// Tokens in a pass of a request that had generated some before it was preempted.
+/// Tokens in a pass of a request that had generated some before it was preempted, or that found
+/// every token of its prompt in the cache.
 #[derive(Clone, Copy, Debug)]
 struct Recomputed {
     prefix: u32,
     chunk: u32,
     /// Prompt length.
     input_tokens: u32,
+    /// Its whole length if it emits a token at the end of this pass, else 0.
+    context: u32,
 }
 
 impl Vllm {
@@ -209,7 +212,8 @@ impl Vllm {
         if !self.core.config.prefix_caching {
             return Hit::default();
         }
-        let recomputed = u32::from(state.output_tokens > 0);
+        let keeps_all = state.output_tokens == 0 || (self.never_evicts() && self.core.peer_compat);
+        let recomputed = u32::from(!keeps_all);
         self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.core.config.block_size)
     }
 
@@ -237,8 +241,9 @@ impl Vllm {
             state.registered = full;
         }
         Core::load_chunk(load, prefix, chunk);
-        if self.core.peer_compat && state.generated > 0 {
-            self.recomputed.push(Recomputed { prefix, chunk, input_tokens: state.input_tokens });
+        if self.core.peer_compat && state.output_tokens > 0 && (state.generated > 0 || chunk == 0) {
+            let context = if state.computed == state.known() { state.known() } else { 0 };
+            self.recomputed.push(Recomputed { prefix, chunk, input_tokens: state.input_tokens, context });
         }
         if state.computed == state.known() {
             self.prefilling = None;
@@ -248,21 +253,20 @@ impl Vllm {
         }
     }
 
-    /// The pass as the peer times it: generated tokens are computed again for nothing, and the
-    /// request that has them all pays a decode step for its next one.
-    fn as_peer_times(&mut self, load: &PassLoad, requests: &Requests) -> PassLoad {
+    /// The pass as the peer times it: generated tokens are computed again for nothing, and a request
+    /// that then has them all, or has nothing to compute, pays a decode step for its next one.
+    fn as_peer_times(&mut self, load: &PassLoad) -> PassLoad {
         let mut timed = *load;
-        for Recomputed { prefix, chunk, input_tokens } in self.recomputed.drain(..) {
+        for Recomputed { prefix, chunk, input_tokens, context } in self.recomputed.drain(..) {
             let cached = prefix.min(input_tokens);
             let prompt = (prefix + chunk).min(input_tokens) - cached;
-            timed.prefill_seqs -= u32::from(prompt == 0);
-            timed.new_tokens -= u64::from(chunk - prompt);
-            timed.prefix_tokens -= u64::from(prefix - if prompt == 0 { 0 } else { cached });
-        }
-        let again = self.core.finishing.iter().map(|&r| &requests.states[r as usize]).filter(|s| s.generated > 0);
-        for state in again {
-            timed.decode_seqs += 1;
-            timed.decode_context_tokens += u64::from(state.known());
+            if chunk > 0 {
+                timed.prefill_seqs -= u32::from(prompt == 0);
+                timed.new_tokens -= u64::from(chunk - prompt);
+                timed.prefix_tokens -= u64::from(prefix - if prompt == 0 { 0 } else { cached });
+            }
+            timed.decode_seqs += u32::from(context > 0);
+            timed.decode_context_tokens += u64::from(context);
         }
         timed
     }
@@ -295,8 +299,8 @@ impl Engine for Vllm {
             self.admit(&mut load, paths, requests);
         }
         load.sampled_seqs = load.decode_seqs + self.core.finishing.len() as u32;
-        if load.decode_seqs + load.prefill_seqs > 0 {
-            let timed = if self.core.peer_compat { self.as_peer_times(&load, requests) } else { load };
+        let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
+        if timed.decode_seqs + timed.prefill_seqs > 0 {
             let pass_ms = self.core.timing.pass_ms(&timed);
             self.core.now_ms += pass_ms;
             requests.tally.pass_run(1, pass_ms, f64::from(self.core.kv.active()));

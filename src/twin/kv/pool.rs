@@ -110,6 +110,11 @@ impl KvPool {
         self.free + self.inactive
     }
 
+    /// Blocks that hold nothing: those that can be had without evicting any.
+    pub fn unused(&self) -> u32 {
+        self.free
+    }
+
     /// The longest resident prefix of a request, at most `most` blocks.
     pub fn lookup(&self, paths: &BlockPaths, request: u32, most: u32) -> Hit {
         let mut hit = Hit::default();
