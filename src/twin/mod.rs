@@ -1,5 +1,6 @@
 //! The serving twin: a discrete-event simulation of a serving deployment on a virtual clock.
 
+pub mod cases;
 mod cluster;
 pub mod deployment;
 pub mod engine;
