@@ -171,7 +171,7 @@ fn odd_runs_draw() {
     ];
     for (name, rows, expected) in cases {
         let files = drawn(&run(&study, &rows));
-        assert_eq!(files.len(), 6, "{name}");
+        assert_eq!(files.len(), 14, "{name}");
         let texts = texts(&svg(&files, "frontier"));
         assert!(texts.iter().any(|t| t == expected), "{name}: {texts:?}");
     }
@@ -186,7 +186,18 @@ fn three_objectives_have_three_planes() {
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).filter(|n| n.ends_with(".svg")).collect();
     assert_eq!(
         names,
-        ["frontier.svg", "frontier-1-3.svg", "frontier-2-3.svg", "hypervolume.svg", "per-gpu-vs-per-user.svg"]
+        [
+            "frontier.svg",
+            "frontier-1-3.svg",
+            "frontier-2-3.svg",
+            "hypervolume.svg",
+            "per-gpu-vs-per-user.svg",
+            "frontier-configurations.svg",
+            "knob-importance.svg",
+            "slices-usd_per_mtok_output.svg",
+            "slices-ttft_p90_ms.svg",
+            "slices-tokens_per_s_per_user.svg"
+        ]
     );
     let texts = texts(&svg(&files, "frontier-2-3"));
     assert!(texts.iter().any(|t| t == "Speed per user (tokens/s/user), higher is better"), "{texts:?}");
@@ -205,6 +216,44 @@ fn the_hypervolume_figure_counts_simulations_and_ends_at_the_top() {
 }
 
 #[test]
+fn what_the_objectives_depend_on_is_what_the_model_says() {
+    let study = study();
+    let run = run(&study, &modelled(&study, 640));
+    let importance = servescout::shortlist::knob_importance(&run).unwrap();
+    let of = |knob: &str, objective: usize| {
+        let place = importance.knobs.iter().position(|name| name == knob).unwrap_or_else(|| panic!("no {knob}"));
+        importance.objectives[objective].importance[place]
+    };
+    assert!(importance.objectives.iter().all(|o| o.explained > 0.8), "{importance:?}");
+    // Cost is a matter of GPUs; latency of the tensor-parallel size, and not of the number of workers.
+    assert!(of("aggregated.tp", 0) > 0.3 && of("aggregated.workers", 0) > 0.1, "{importance:?}");
+    assert!(of("aggregated.tp", 1) > 0.5 && of("aggregated.workers", 1) < 0.1, "{importance:?}");
+    assert!(!importance.knobs.iter().any(|knob| knob == "router.overlap_decay"), "pinned knobs explain nothing");
+    let texts = texts(&svg(&drawn(&run), "knob-importance"));
+    assert!(texts.iter().any(|t| t == "aggregated.tp"), "{texts:?}");
+    assert!(texts.iter().any(|t| t.starts_with("TTFT p90 (") && t.ends_with("% explained)")), "{texts:?}");
+}
+
+#[test]
+fn configurations_and_slices_name_knobs_and_values() {
+    let study = study();
+    let run = run(&study, &modelled(&study, 640));
+    let list = build(&run, 6);
+    let files = drawn(&run);
+    let found = texts(&svg(&files, "frontier-configurations"));
+    for expected in ["workers", "tp", "TTFT p90", "USD/Mtok", &format!("shortlist ({})", list.picks.len())] {
+        assert!(found.iter().any(|t| t == expected), "no {expected} in {found:?}");
+    }
+    for pick in &list.picks {
+        assert!(found.iter().any(|t| *t == pick.rank.to_string()), "no {} in {found:?}", pick.rank);
+    }
+    let found = texts(&svg(&files, "slices-ttft_p90_ms"));
+    for expected in ["aggregated.tp", "8", "TTFT p90 (ms), lower is better", "best of each value"] {
+        assert!(found.iter().any(|t| t == expected), "no {expected} in {found:?}");
+    }
+}
+
+#[test]
 fn a_hostile_name_stays_text() {
     let study = study();
     let mut run = run(&study, &modelled(&study, 30));
@@ -212,7 +261,8 @@ fn a_hostile_name_stays_text() {
     for (name, bytes) in drawn(&run) {
         if name.ends_with(".svg") {
             let figure = String::from_utf8(bytes).unwrap();
-            assert!(figure.contains("&lt;script&gt;") && !figure.contains("<script"), "{name}");
+            assert!(!figure.contains("<script"), "{name}");
+            assert!(figure.contains("&lt;script&gt;") || name == "knob-importance.svg", "{name}");
             assert!(!figure.chars().any(|c| c.is_control() && c != '\n'), "{name}");
         }
     }

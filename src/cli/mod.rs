@@ -9,12 +9,14 @@ pub mod completions;
 pub mod error;
 pub mod exit;
 pub mod man;
+pub mod plot;
 mod progress;
 pub mod reference;
 pub mod replay;
 mod report;
 pub mod schema;
 pub mod search;
+pub mod shortlist;
 pub mod terminal;
 pub mod timing;
 pub mod trace;
@@ -49,6 +51,8 @@ enum Command {
     Search(search::SearchArgs),
     Replay(replay::ReplayArgs),
     Check(check::CheckArgs),
+    Shortlist(shortlist::ShortlistArgs),
+    Plot(plot::PlotArgs),
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
     Timing(timing::TimingArgs),
@@ -81,6 +85,8 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
         Command::Search(args) => search::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Check(args) => check::run(args),
+        Command::Shortlist(args) => shortlist::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Trace(args) => trace::run(args).map(|()| Exit::Done).map_err(CliError::from),
         Command::Catalog(args) => {
             let mut text = Vec::new();

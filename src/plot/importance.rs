@@ -10,6 +10,8 @@ use crate::shortlist::{KnobImportance, Shortlist, counted, metric_phrase};
 
 /// The figure's title.
 pub(crate) const TITLE: &str = "What the objectives depend on";
+/// A knob that causes less than this share of every objective's variance is not shown.
+const LEAST: f64 = 0.01;
 /// Most knobs shown.
 const MOST: usize = 9;
 /// Where the bars begin: knob names are left of it.
@@ -27,7 +29,13 @@ pub(crate) fn scene(run: &RunData, shortlist: &Shortlist, importance: Option<&Kn
     let strongest = |knob: usize| found.objectives.iter().map(|o| o.importance[knob]).fold(0.0, f64::max);
     let mut order: Vec<usize> = (0..found.knobs.len()).collect();
     order.sort_by(|&a, &b| strongest(b).total_cmp(&strongest(a)).then(a.cmp(&b)));
+    order.retain(|&knob| strongest(knob) >= LEAST);
+    let weak = found.knobs.len() - order.len();
     order.truncate(MOST);
+    if order.is_empty() {
+        empty(&mut scene, TITLE, &run_note(run, shortlist), "No knob alone causes a hundredth of the variance.");
+        return scene;
+    }
 
     let top = PLOT.top - 40.0;
     let most = order.iter().map(|&knob| strongest(knob)).fold(0.0, f64::max).max(0.01);
@@ -52,7 +60,7 @@ pub(crate) fn scene(run: &RunData, shortlist: &Shortlist, importance: Option<&Kn
         }
     }
     scene.line(vec![(LEFT, top), (LEFT, PLOT.bottom)], INK, 2.0);
-    let title = "Variance lost when the knob is shuffled (%)";
+    let title = "Share of the variance that a knob causes, alone or with others (%)";
     scene.bold((PLOT.right, PLOT.bottom + 72.0), title, LABEL, INK, Anchor::End);
 
     let legend: Vec<(Key, String)> = found
@@ -66,7 +74,8 @@ pub(crate) fn scene(run: &RunData, shortlist: &Shortlist, importance: Option<&Kn
         })
         .collect();
     let which = if found.feasible_only { "feasible candidate" } else { "simulated candidate" };
-    let note = format!("{}: random forest over {}", run.study.name, counted(found.candidates, which));
+    let below = if weak == 0 { String::new() } else { format!("; {} below 1 % left out", counted(weak, "knob")) };
+    let note = format!("{}: random forest over {}{below}", run.study.name, counted(found.candidates, which));
     header(&mut scene, TITLE, &note, &legend);
     if found.objectives.iter().any(|o| o.explained < 0.5) {
         let warning = "Less than half is explained: not to be trusted";

@@ -19,6 +19,7 @@ mod thin;
 
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::archive::{ArchiveError, RunData, write_atomic};
@@ -66,17 +67,19 @@ struct Figure {
 pub fn draw_all(run: &RunData, shortlist: &Shortlist, directory: &Path) -> Result<Vec<PathBuf>, PlotError> {
     style::ensure_font()?;
     std::fs::create_dir_all(directory).map_err(ArchiveError::io("create", directory))?;
-    let mut written = Vec::new();
-    for figure in figures(run, shortlist) {
-        let svg = directory.join(format!("{}.svg", figure.name));
-        write_atomic(&svg, render::svg(&figure.scene, &figure.title, &figure.description)?.as_bytes())?;
-        let png = directory.join(format!("{}.png", figure.name));
-        let partial = directory.join(format!(".partial-{}.png", figure.name));
-        render::write_png(&figure.scene, &partial)?;
-        crate::archive::commit_temporary(&partial, &png)?;
-        written.extend([svg, png]);
-    }
-    Ok(written)
+    let written: Result<Vec<[PathBuf; 2]>, PlotError> =
+        figures(run, shortlist).par_iter().map(|figure| write_figure(figure, directory)).collect();
+    Ok(written?.into_iter().flatten().collect())
+}
+
+fn write_figure(figure: &Figure, directory: &Path) -> Result<[PathBuf; 2], PlotError> {
+    let svg = directory.join(format!("{}.svg", figure.name));
+    write_atomic(&svg, render::svg(&figure.scene, &figure.title, &figure.description)?.as_bytes())?;
+    let png = directory.join(format!("{}.png", figure.name));
+    let partial = directory.join(format!(".partial-{}.png", figure.name));
+    render::write_png(&figure.scene, &partial)?;
+    crate::archive::commit_temporary(&partial, &png)?;
+    Ok([svg, png])
 }
 
 fn figures(run: &RunData, shortlist: &Shortlist) -> Vec<Figure> {

@@ -21,7 +21,7 @@ const MOST_BEYOND: usize = 200;
 const MOST_FRONTIER: usize = 800;
 /// How far an axis reaches beyond the frontier, in units of the frontier's own extent: towards the
 /// worse, and towards the better (where only infeasible candidates lie).
-const WORSE_REACH: f64 = 1.3;
+const WORSE_REACH: f64 = 1.8;
 const BETTER_REACH: f64 = 0.3;
 /// Room for labels on the better side of the frontier, in the same units.
 const LABEL_ROOM: f64 = 0.12;
@@ -53,7 +53,7 @@ pub(crate) fn run_note(run: &RunData, shortlist: &Shortlist) -> String {
     let counts = &shortlist.counts;
     let refused = if counts.refused == 0 { String::new() } else { format!(", {} refused", count(counts.refused)) };
     format!(
-        "{}: {} ({} feasible, {} infeasible{refused}), {} of {}",
+        "{}: {} ({} feasible, {} infeasible{refused}); {} from {}",
         run.study.name,
         counted(counts.evaluated, "candidate"),
         count(counts.feasible),
@@ -304,7 +304,8 @@ fn axis_over(core: &[f64], basis: &[f64], all: &[f64], maximize: bool, from: f64
     let range = |values: &[f64]| {
         values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
     };
-    let (low, high) = range(basis);
+    // Overload explodes latencies: then infeasible candidates alone span decades.
+    let (low, high) = range(all);
     let log = low > 0.0 && high / low > DECADE;
     let scale = |v: f64| if log { v.max(f64::MIN_POSITIVE).log10() } else { v };
     let unscale = |v: f64| if log { 10f64.powf(v) } else { v };

@@ -4,7 +4,7 @@
 use super::axis::Axis;
 use super::chart::{Key, empty, header};
 use super::scatter::{axis_title, run_note};
-use super::scene::{Anchor, Point, Scene, fitted};
+use super::scene::{Anchor, Point, Scene, fitted, text_width};
 use super::style::{BLUE, GRID, INK, NOTE, SKY, VERMILLION};
 use super::thin::thin;
 use crate::archive::RunData;
@@ -86,6 +86,7 @@ fn shown_knobs(
 ) -> Vec<usize> {
     let space = &run.study.space;
     let mut knobs: Vec<usize> = (0..space.knobs.len())
+        .filter(|&knob| space.knobs[knob].domain.values.len() > 1)
         .filter(|&knob| feasible.windows(2).any(|w| w[0].candidate.levels[knob] != w[1].candidate.levels[knob]))
         .collect();
     let weight = |knob: usize| -> f64 {
@@ -178,7 +179,26 @@ fn panel(
     let room = step * stride as f64 - 4.0;
     for &level in levels.iter().step_by(stride) {
         let value = spec_knob.domain.values.get(level as usize).map_or("–".to_string(), ToString::to_string);
-        let label = fitted(&value, SIZE - 3.0, false, room.max(30.0));
-        scene.text((across(level), frame.bottom + 16.0), label, SIZE - 3.0, INK, Anchor::Middle);
+        for (line, label) in lines(&value, SIZE - 3.0, room).into_iter().enumerate() {
+            scene.text(
+                (across(level), frame.bottom + 16.0 + 20.0 * line as f64),
+                label,
+                SIZE - 3.0,
+                INK,
+                Anchor::Middle,
+            );
+        }
+    }
+}
+
+/// A name on one line, or on two broken at an underscore where it is too wide, cut if need be.
+fn lines(name: &str, size: f64, room: f64) -> Vec<String> {
+    let breaks = name.match_indices('_').map(|(at, _)| at + 1);
+    let middle = breaks.min_by_key(|at| at.abs_diff(name.len() / 2));
+    match middle {
+        Some(at) if text_width(name, size, false) > room => {
+            [&name[..at], &name[at..]].map(|half| fitted(half, size, false, room)).to_vec()
+        }
+        _ => vec![fitted(name, size, false, room)],
     }
 }

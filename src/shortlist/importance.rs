@@ -19,8 +19,8 @@ pub struct ObjectiveImportance {
     /// Share of the objective's variance (of its logarithm, where it has one sign) that the knobs
     /// predict on candidates that were held out; near 1 is good, below a half is not to be trusted.
     pub explained: f64,
-    /// Share of that variance that is lost when a knob is shuffled, per knob of `knobs`. These need
-    /// not add up to one.
+    /// Share of that variance that a knob causes, alone or together with others, per knob of `knobs`:
+    /// where knobs act together, these add up to more than one.
     pub importance: Vec<f64>,
 }
 
@@ -57,7 +57,10 @@ pub fn knob_importance(run: &RunData) -> Option<KnobImportance> {
     };
     let all: Vec<Vec<u32>> =
         (0..study.space.knobs.len()).map(|knob| rows.iter().map(|e| level(e, knob)).collect()).collect();
-    let varying: Vec<usize> = (0..all.len()).filter(|&knob| all[knob].windows(2).any(|w| w[0] != w[1])).collect();
+    // A pinned knob is absent or not as its gate has it, and would take the credit for that.
+    let is_free = |knob: usize| study.space.knobs[knob].domain.values.len() > 1;
+    let varies = |knob: usize| all[knob].windows(2).any(|pair| pair[0] != pair[1]);
+    let varying: Vec<usize> = (0..all.len()).filter(|&knob| is_free(knob) && varies(knob)).collect();
     let features: Vec<Vec<u32>> = varying.iter().map(|&knob| all[knob].clone()).collect();
     let mut objectives = Vec::new();
     for objective in 0..study.objectives.len() {

@@ -139,11 +139,12 @@ fn entry(run: &RunData, pick: &Pick) -> Node {
     ])
 }
 
-/// `shortlist.json`.
-pub(crate) fn shortlist_json(run: &RunData, shortlist: &Shortlist) -> String {
+/// The shortlist as a JSON object, as in `shortlist.json`.
+pub fn shortlist_json(run: &RunData, shortlist: &Shortlist) -> String {
     let counts = &shortlist.counts;
     text(&object([
         ("name", run.study.name.as_str().into()),
+        ("size", shortlist.size.into()),
         ("feasible", shortlist.feasible.into()),
         ("hypervolume_covered", shortlist.coverage.map_or(Node::Leaf(Json::Null), number)),
         (

@@ -175,7 +175,7 @@ fn write_summary(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std:
     let bounds = if bounds.is_empty() { "none".into() } else { bounds.join("; ") };
     writeln!(out, "Constraints: {}.", escape_markdown(&bounds))?;
     let requests = counted(run.workload.requests, "request");
-    writeln!(out, "Workload: {requests} of {}.\n", escape_markdown(&run.workload.source))?;
+    writeln!(out, "Workload: {requests} from {}.\n", escape_markdown(&run.workload.source))?;
     writeln!(
         out,
         "{} evaluated: {} feasible, {} infeasible, {} refused before simulation.",

@@ -25,13 +25,14 @@ mod write;
 
 pub use importance::{KnobImportance, ObjectiveImportance, knob_importance};
 pub use inert::{InertKnob, inert_knobs};
+pub use json::shortlist_json as to_json;
 pub use markdown::escape_markdown;
 pub use misses::{Blocker, blockers};
 pub use select::{Role, Selection};
 pub use shape::{Shape, shape_of};
 pub use table::{render_frontier, render_terminal};
 pub use words::{count, counted, metric_label, metric_phrase, significant};
-pub use write::write;
+pub use write::{recorded_size, write};
 
 use crate::archive::RunData;
 use crate::space::Constraint;
@@ -42,6 +43,8 @@ use crate::twin::metrics::METRICS;
 pub struct Shortlist {
     /// In the order in which they are worth measuring.
     pub picks: Vec<Pick>,
+    /// Most entries that were asked for.
+    pub size: usize,
     /// Whether the picks keep every constraint; else they are the nearest misses.
     pub feasible: bool,
     /// Share of the frontier's hypervolume that the picks cover together; `None` without a frontier.
@@ -165,6 +168,7 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
     }
     Shortlist {
         picks,
+        size,
         feasible: !frontier.is_empty(),
         coverage: selection.coverage,
         counts,

@@ -16,8 +16,9 @@ const EPSILON: f64 = 0.02;
 const SAME: f64 = 0.01;
 /// Weight of a candidate's hypervolume gain for each earlier pick of its shape.
 const REPEATED_SHAPE: f64 = 0.5;
-/// How far, in normalised objectives, a hedge may lie behind the frontier in its best objective.
-const HEDGE_SLACK: f64 = 0.05;
+/// How far a hedge may lie behind a frontier member in every objective: ten times [`SAME`], about
+/// what the twin may be wrong by.
+const HEDGE_SLACK: f64 = 10.0;
 /// Shortlists shorter than this have no place to spare for a hedge.
 const HEDGE_FROM: usize = 5;
 
@@ -74,7 +75,8 @@ pub(crate) fn from_frontier(study: &Study, evaluations: &[&Evaluation], frontier
     let raw: Vec<f64> = frontier.iter().flat_map(|&row| &evaluations[row].objectives).copied().collect();
     let Some(reference) = Reference::by_rule(&raw, m) else { return Selection::default() };
     let points: Vec<f64> = raw.chunks_exact(m).flat_map(|p| reference.normalise(p)).collect();
-    let geometry = Geometry { m, points, same: sameness(&reference) };
+    let same = sameness(&reference);
+    let geometry = Geometry { m, points, same: same.clone() };
     let worthwhile = geometry.worthwhile();
     let anchors = geometry.anchors(&worthwhile);
     let members = merge(study, evaluations, frontier, &geometry, &worthwhile, &anchors);
@@ -88,7 +90,7 @@ pub(crate) fn from_frontier(study: &Study, evaluations: &[&Evaluation], frontier
     let mut left: Vec<&Member> = members.iter().collect();
     let mut picked: Vec<&Member> = Vec::new();
 
-    let hedge = (size >= HEDGE_FROM).then(|| hedge(study, evaluations, &members, &reference)).flatten();
+    let hedge = (size >= HEDGE_FROM).then(|| hedge(study, evaluations, &members, &reference, &same)).flatten();
     let places = size - usize::from(hedge.is_some() && members.len() >= size);
     let anchored = members.iter().filter(|a| !a.roles.is_empty()).count();
     while selection.chosen.len() < places && !left.is_empty() {
@@ -243,25 +245,29 @@ fn merge(
     members
 }
 
-/// The feasible candidate that lies least behind the frontier among those of a kind (mode, backend,
-/// tensor-parallel sizes) that no frontier member has; `None` when all lie further than
-/// [`HEDGE_SLACK`].
-///
-/// How far it lies behind is how much it would have to gain in every objective for the frontier no
-/// longer to dominate it: the largest over frontier members of the smallest difference.
-fn hedge(study: &Study, evaluations: &[&Evaluation], members: &[Member], reference: &Reference) -> Option<usize> {
+/// The feasible candidate that lies least behind a frontier member among those of a kind (mode,
+/// backend, tensor-parallel sizes) that no frontier member has; `None` when all lie further behind
+/// than [`HEDGE_SLACK`] in some objective.
+fn hedge(
+    study: &Study,
+    evaluations: &[&Evaluation],
+    members: &[Member],
+    reference: &Reference,
+    same: &[f64],
+) -> Option<usize> {
     let mut nearest: Option<(f64, usize)> = None;
     for (row, evaluation) in evaluations.iter().enumerate() {
         if !evaluation.is_feasible() || !evaluation.objectives.iter().all(|v| v.is_finite()) {
             continue;
         }
         let point = reference.normalise(&evaluation.objectives);
-        let behind = members
-            .iter()
-            .map(|f| point.iter().zip(&f.point).map(|(x, y)| x - y).fold(f64::INFINITY, f64::min))
-            .fold(f64::NEG_INFINITY, f64::max);
-        let is_nearer = behind <= HEDGE_SLACK && nearest.is_none_or(|(least, _)| behind < least);
-        if is_nearer {
+        // Behind one member: in its worst objective, in units of what is imperceptible.
+        let behind = |member: &Member| {
+            let offsets = point.iter().zip(&member.point).zip(same).map(|((x, y), same)| (x - y) / same);
+            offsets.fold(f64::NEG_INFINITY, f64::max)
+        };
+        let behind = members.iter().map(behind).fold(f64::INFINITY, f64::min);
+        if behind <= HEDGE_SLACK && nearest.is_none_or(|(least, _)| behind < least) {
             let kind = shape_of(&study.space, &evaluation.candidate).kind;
             if members.iter().all(|f| f.shape.kind != kind) {
                 nearest = Some((behind, row));

@@ -28,11 +28,16 @@ pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
         count(counts.frontier)
     );
     match (shortlist.coverage, shortlist.picks.is_empty()) {
-        (Some(share), _) => out.push_str(&format!(
-            "Shortlist of {}, covering {} of the frontier's hypervolume:\n\n",
-            shortlist.picks.len(),
-            percent(share)
-        )),
+        (Some(share), _) => {
+            let (chosen, asked) = (shortlist.picks.len(), shortlist.size);
+            let fewer = if chosen < asked {
+                format!(" ({asked} asked for; no more is worth telling apart)")
+            } else {
+                String::new()
+            };
+            let share = percent(share);
+            out.push_str(&format!("Shortlist of {chosen}{fewer}, covering {share} of the frontier's hypervolume:\n\n"));
+        }
         (None, true) => out.push_str("NOTHING IS FEASIBLE, and no candidate could be simulated.\n"),
         (None, false) => {
             out.push_str("NOTHING IS FEASIBLE. The nearest misses, each of which breaks a constraint:\n\n")
@@ -71,7 +76,7 @@ fn columns(run: &RunData, shortlist: &Shortlist) -> Vec<Column> {
     for objective in &study.objectives {
         let metric = objective.metric;
         let cell = |p: &Pick| column_value(metric, evaluations[p.row].metrics[metric]);
-        columns.push(column(METRICS[metric].name.into(), true, &cell));
+        columns.push(column(title(metric), true, &cell));
     }
     for index in 0..picks.first().map_or(0, |pick| pick.margins.len()) {
         let cell = |p: &Pick| margin_cell(study, &p.margins[index]);
@@ -102,12 +107,18 @@ pub fn render_frontier(run: &RunData, most: usize) -> String {
         column("deployment".into(), false, &|e| shape_words(&study.space, &e.candidate)),
     ];
     for metric in study.objectives.iter().map(|o| o.metric) {
-        columns.push(column(METRICS[metric].name.into(), true, &|e| column_value(metric, e.metrics[metric])));
+        columns.push(column(title(metric), true, &|e| column_value(metric, e.metrics[metric])));
     }
     let gpus = Metric::GpusMean as usize;
     columns.push(column("GPUs".into(), true, &|e| column_value(gpus, e.metrics[gpus])));
     let of = if shown < frontier.len() { format!(" ({shown} of {} shown)", frontier.len()) } else { String::new() };
     format!("Frontier{of}:\n\n{}", layout(&columns))
+}
+
+/// The metric's name, which says its unit; ratios are shown as percentages.
+fn title(metric: usize) -> String {
+    let percent = if METRICS[metric].unit == "ratio" { " (%)" } else { "" };
+    format!("{}{percent}", METRICS[metric].name)
 }
 
 fn layout(columns: &[Column]) -> String {

@@ -46,7 +46,7 @@ fn role_sentence(study: &Study, evaluations: &[&Evaluation], pick: &Pick, role: 
             "Of the remaining frontier, it extends the entries above it most: {} of the frontier's hypervolume that they leave out.",
             percent(pick.gain)
         ),
-        Role::Hedge => "A hedge: another kind of deployment than any on the frontier, and behind it by less than the simulation's own error is likely to be.".into(),
+        Role::Hedge => "A hedge: another kind of deployment than any on the frontier, and within a tenth of a frontier member in every objective, which the simulation may be wrong by.".into(),
         Role::NearestMiss => {
             let broken: Vec<String> = pick
                 .margins

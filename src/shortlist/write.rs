@@ -36,6 +36,14 @@ pub fn write(directory: &Path, run: &RunData, shortlist: &Shortlist) -> Result<(
     write_atomic(&directory.join("shortlist.md"), markdown(run, shortlist).as_bytes())
 }
 
+/// Most entries that the shortlist in a run directory was asked for; `None` where there is none
+/// that can be read, so that the study's own size applies.
+pub fn recorded_size(directory: &Path) -> Option<usize> {
+    let text = fs::read_to_string(directory.join("shortlist.json")).ok()?;
+    let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+    json.get("size")?.as_u64().and_then(|size| usize::try_from(size).ok())
+}
+
 /// A search space with one candidate, to be replayed from `directory`.
 fn candidate_toml(run: &RunData, pick: &Pick, directory: &Path) -> String {
     let study = &run.study;
