@@ -289,8 +289,9 @@ impl Sglang {
     fn prefill_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
         load.sampled_seqs = self.core.finishing.len() as u32;
         let pass_ms = self.core.timing.pass_ms(load);
-        if self.core.decode.seqs() > 0 && self.emitted.is_empty() {
-            self.emitted.push((self.core.decode.seqs(), self.core.now_ms));
+        let emitting = self.core.decode.seqs() - self.late.len() as u32;
+        if emitting > 0 && self.emitted.is_empty() {
+            self.emitted.push((emitting, self.core.now_ms));
         }
         self.core.now_ms += pass_ms;
         requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
@@ -500,7 +501,7 @@ impl Sglang {
         if let Some(at) = self.late.iter().position(|&r| r == request) {
             self.late.remove(at);
         } else {
-            self.note_last_token(request, left, requests);
+            self.note_last_token(request, requests);
         }
         self.core.stop(index, requests);
         self.release(request, paths, requests);
@@ -510,10 +511,10 @@ impl Sglang {
     }
 
     /// When a request that leaves the decoding ones emitted its last token.
-    fn note_last_token(&mut self, request: u32, left: u32, requests: &mut Requests) {
+    fn note_last_token(&mut self, request: u32, requests: &mut Requests) {
         let state = &requests.states[request as usize];
-        let fresh =
-            self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && left + 1 == state.output_tokens);
+        let decoded_since = self.core.decode.generated(state) > state.generated;
+        let fresh = self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && !decoded_since);
         let group = fresh.or(if self.emitted.is_empty() { None } else { Some(0) });
         match group {
             Some(group) => {
