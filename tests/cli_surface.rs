@@ -115,3 +115,15 @@ fn a_full_disk_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     assert!(crate::cli_common::text(&output.stderr).starts_with("error: cannot write to standard output"));
 }
+
+#[test]
+fn bench_replay_times_every_case() {
+    let (out, _) = run_to(0, &["bench", "replay", "--runs", "1", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let cases = answer["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), servescout::twin::cases::cases().len());
+    for case in cases {
+        assert!(case["passes"].as_u64() > case["steps"].as_u64(), "no jumps in {case}");
+        assert!(case["min_ms"].as_f64().unwrap() > 0.0);
+    }
+}

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 
-mod fixture;
-use fixture::{modelled, run_in, study, study_with};
+use crate::fixture::{modelled, run_in, study, study_with};
 
 fn servescout() -> Command {
     Command::cargo_bin("servescout").unwrap()

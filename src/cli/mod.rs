@@ -3,6 +3,7 @@
 //!
 //! Help, manual pages, completions and `docs/cli.md` all come from the one definition in [`Cli`].
 
+pub mod bench;
 pub mod catalog;
 pub mod check;
 pub mod completions;
@@ -56,6 +57,7 @@ enum Command {
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
     Timing(timing::TimingArgs),
+    Bench(bench::BenchArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -98,6 +100,7 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
             timing::run(args, &mut text)?;
             terminal::emit(text)
         }
+        Command::Bench(args) => bench::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run(args),

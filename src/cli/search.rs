@@ -27,7 +27,7 @@ pub struct SearchArgs {
     /// The search space; not needed with --resume
     #[arg(value_name = "SPACE.toml", required_unless_present = "resume")]
     space: Option<PathBuf>,
-    /// The run directory, new or empty [default: results/<name>-<utc>]
+    /// The run directory, new or empty [default: results/NAME-UTC]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// How candidates are chosen, in place of the file's `search.strategy`

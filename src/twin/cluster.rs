@@ -14,7 +14,7 @@ use super::deployment::{Deployment, Pool, Topology};
 use super::engine::{Core, Engine, engine};
 use super::outcome::{Outcome, RequestRecord, Status};
 use super::request::{EdgeKind, Requests};
-use super::router::{self, Policy, View};
+use super::router::{Policy, View};
 use super::tally::{ClusterUse, metrics};
 use crate::workload::prefix::BlockPaths;
 use crate::workload::{Load, Workload};
@@ -58,10 +58,10 @@ struct Cluster<'a> {
     wakes: Vec<f64>,
 }
 
-/// Simulates an aggregated deployment.
-pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
+/// Simulates an aggregated deployment whose requests `policy` places.
+pub fn simulate(deployment: &Deployment, workload: &Workload, policy: Box<dyn Policy>, per_request: bool) -> Outcome {
     let Topology::Aggregated(pool) = &deployment.topology;
-    let mut cluster = Cluster::new(deployment, pool, workload, seed);
+    let mut cluster = Cluster::new(deployment, pool, workload, policy);
     if cluster.policy.watches_requests() || workload.has_turns() || workload.load != Load::Open {
         cluster.run_events();
     } else {
@@ -74,12 +74,13 @@ pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_req
 }
 
 impl<'a> Cluster<'a> {
-    fn new(deployment: &Deployment, pool: &Pool, workload: &'a Workload, seed: u64) -> Self {
+    fn new(deployment: &Deployment, pool: &Pool, workload: &'a Workload, policy: Box<dyn Policy>) -> Self {
         let paths = workload.paths(pool.engine.block_size);
-        let policy = router::policy(&deployment.router, pool.workers as usize, workload.requests.len(), seed);
         let worker = |_| {
             let journaled = policy.reads_caches();
-            engine(Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass))
+            let mut core = Core::new(&pool.engine, &pool.timing, paths.segments(), journaled, deployment.pass_by_pass);
+            core.peer_compat = deployment.peer_compat;
+            engine(core)
         };
         let mut cluster = Cluster {
             workers: (0..pool.workers).map(worker).collect(),

@@ -21,6 +21,8 @@ pub struct RequestState {
     pub computed: u32,
     /// Leading blocks made findable by others.
     pub registered: u32,
+    /// When its blocks were last matched or extended, in the order of its engine's own stamps.
+    pub accessed: u64,
     /// Tokens whose KV was lost to the last preemption.
     pub lost: u32,
     /// Pass of its worker that will emit its last token; maintained while decoding.
@@ -84,6 +86,7 @@ impl<'a> Requests<'a> {
                 generated: 0,
                 computed: 0,
                 registered: 0,
+                accessed: 0,
                 lost: 0,
                 finish_pass: 0,
                 order: 0,

@@ -61,6 +61,9 @@ impl Sla {
     }
 }
 
+/// A time of a request, NaN where it does not apply.
+type Field = fn(&RequestRecord) -> f64;
+
 /// Computes every metric of the contract.
 pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, sla: &Sla) -> Metrics {
     use Metric::*;
@@ -68,14 +71,14 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     let mut set = |metric: Metric, value: f64| values[metric as usize] = value;
     let done = || records.iter().filter(|r| r.status == Status::Completed);
 
-    let sorted = |field: fn(&RequestRecord) -> f64| {
+    let sorted = |field: Field| {
         let mut values: Vec<f64> = done().map(field).filter(|v| !v.is_nan()).collect();
         values.sort_unstable_by(f64::total_cmp);
         values
     };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     let quantile = |values: &[f64], q| if values.is_empty() { f64::NAN } else { values[rank(values.len(), q)] };
-    let spreads: [(fn(&RequestRecord) -> f64, [Metric; 5]); 3] = [
+    let spreads: [(Field, [Metric; 5]); 3] = [
         (|r| r.ttft_ms, [TtftMean, TtftP50, TtftP90, TtftP95, TtftP99]),
         (|r| r.tpot_ms, [TpotMean, TpotP50, TpotP90, TpotP95, TpotP99]),
         (|r| r.e2e_ms, [E2eMean, E2eP50, E2eP90, E2eP95, E2eP99]),

@@ -19,6 +19,8 @@ pub struct Core {
     pub timing: Timing,
     /// Never jump: the slow reference.
     pub pass_by_pass: bool,
+    /// Do as the peer does where ours is better (`docs/conformance.md`).
+    pub peer_compat: bool,
     pub kv: KvPool,
     pub decode: DecodeGroup,
     /// Admitted requests in admission order.
@@ -43,6 +45,7 @@ impl Core {
             config: config.clone(),
             timing: timing.clone(),
             pass_by_pass,
+            peer_compat: false,
             running: Vec::new(),
             waiting: VecDeque::new(),
             inbox: VecDeque::new(),
@@ -91,7 +94,9 @@ impl Core {
         if state.admitted_ms.is_nan() {
             state.admitted_ms = self.now_ms;
         }
-        state.reused = state.reused.max(cached.min(state.input_tokens));
+        // A preempted request finds tokens that it generated itself; the peer counts them as reused.
+        let reused = if self.peer_compat { cached } else { cached.min(state.input_tokens) };
+        state.reused = state.reused.max(reused);
         requests.tally.recomputed_tokens += u64::from(state.lost.saturating_sub(cached));
         state.lost = 0;
         state.order = self.admissions;
@@ -101,7 +106,10 @@ impl Core {
 
     /// Adds `chunk` new tokens after `prefix` cached ones to a pass.
     pub fn load_chunk(load: &mut PassLoad, prefix: u32, chunk: u32) {
-        load.prefill_seqs += u32::from(chunk > 0);
+        if chunk == 0 {
+            return;
+        }
+        load.prefill_seqs += 1;
         load.new_tokens += u64::from(chunk);
         load.prefix_tokens += u64::from(prefix);
         load.context_sq += f64::from(prefix + chunk).powi(2);

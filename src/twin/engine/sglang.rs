@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use super::core::{Core, Engine};
 use crate::timing::PassLoad;
 use crate::twin::deployment::WaitingOrder;
-use crate::twin::request::{RequestState, Requests};
+use crate::twin::request::{EdgeKind, RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
 
 /// Most output tokens that admission reserves for one request.
@@ -35,6 +35,43 @@ const MOST_SORTED: usize = 128;
 /// A request with no more cached tokens than this waits for a sibling that computes its prefix.
 const SIBLING_TOKENS: u32 = 32;
 
+/// What happens in one decode pass and the prefill passes after it, in this order.
+#[derive(Clone, Copy, Debug)]
+enum AccessKind {
+    /// A sequence completes a page.
+    Decode,
+    /// A sequence completes its last page and ends.
+    End,
+    /// Anything at admission or at the end of a prefill pass.
+    Prefill,
+}
+
+/// An instant in the order of accesses: by decode pass, kind and rank.
+fn access(pass: u64, kind: AccessKind, rank: u64) -> u64 {
+    pass << 32 | (kind as u64) << 30 | rank & ((1 << 30) - 1)
+}
+
+/// The first of `range` for which a monotonic condition holds, or its end.
+fn first_in(range: std::ops::Range<u64>, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut from, mut to) = (range.start, range.end);
+    while from < to {
+        let middle = from + (to - from) / 2;
+        if holds(middle) { to = middle } else { from = middle + 1 }
+    }
+    from
+}
+
+/// Memory that a request must find to be admitted.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    /// Tokens that must be left beside what is reserved.
+    charge: f64,
+    /// Pages that it takes out of the available ones, pinned hits included.
+    pages: u32,
+    /// Requests waiting with it: one more may come before it where they are sorted.
+    waiting: usize,
+}
+
 /// One worker with an SGLang-like engine.
 #[derive(Debug)]
 pub struct Sglang {
@@ -45,10 +82,13 @@ pub struct Sglang {
     chunked: Option<u32>,
     /// Blocks in the pass in flight and their requests: (request, prefix tokens, new tokens).
     batch: Vec<(u32, u32, u32)>,
-    /// Memory the waiting head would be charged, when it does not fit, in tokens.
-    blocked_on: Option<f64>,
-    /// Cached blocks without a holder that it would reuse.
-    head_reuses: u32,
+    /// What the waiting head needs, when it does not fit.
+    blocked_on: Option<Need>,
+    /// Requests that could not have a page for the token that prefill gave them: they emit it in
+    /// the next decode pass.
+    late: Vec<u32>,
+    /// Decode pass of the last stamp, and stamps given since.
+    stamps: (u64, u32),
     /// Sequences that emitted since the last decode pass, and when.
     emitted: Vec<(u32, f64)>,
     /// Sum over decoding sequences of output left, of those that have at most the clip left.
@@ -61,7 +101,8 @@ pub struct Sglang {
 
 impl Sglang {
     /// An idle worker.
-    pub fn new(core: Core) -> Self {
+    pub fn new(mut core: Core) -> Self {
+        core.kv.order_by_access();
         let first_ratio = (FIRST_RATIO * core.config.schedule_conservativeness).min(1.0);
         Sglang {
             core,
@@ -70,7 +111,8 @@ impl Sglang {
             chunked: None,
             batch: Vec::new(),
             blocked_on: None,
-            head_reuses: 0,
+            late: Vec::new(),
+            stamps: (0, 0),
             emitted: Vec::new(),
             left: 0,
             clipped: 0,
@@ -107,13 +149,12 @@ impl Sglang {
         self.blocked_on = None;
         self.order_waiting(paths, requests);
         let page = self.page();
+        let mut room = self.available_tokens() - self.reserved(0);
         let mut input_room = self.core.config.max_prefill_tokens;
         let mut chunk_room = match self.core.config.chunked_prefill {
-            true => self.core.config.max_num_batched_tokens,
+            true => (self.core.config.max_num_batched_tokens / page).max(1) * page,
             false => u32::MAX / page * page,
         };
-        // Promised to requests of this pass beyond the pages they already took.
-        let mut promised = 0.0;
         while let Some(&request) = self.core.waiting.front() {
             let resumes = self.chunked == Some(request);
             if !resumes && self.core.is_full() {
@@ -130,42 +171,40 @@ impl Sglang {
             let extend = known - cached;
             let whole = extend.div_ceil(page) * page;
             let chunk = if whole <= chunk_room { extend } else { chunk_room / page * page };
-            if chunk == 0 && extend > 0 {
-                self.core.kv.touch(paths, request, hit);
+            let pages = chunk.div_ceil(page);
+            let is_alone = self.batch.is_empty();
+            if (chunk == 0 && extend > 0) || (pages * page > input_room && !is_alone) {
                 break;
             }
-            let pages = chunk.div_ceil(page) * page;
             let is_last = chunk == extend;
-            let output = (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS);
-            let charge = f64::from(pages) + if is_last { f64::from(output) } else { 0.0 };
-            if pages > input_room {
-                self.core.kv.touch(paths, request, hit);
-                break;
-            }
-            let reuses = self.core.kv.cost_of_pinning(paths, request, hit);
-            let pinned = f64::from(reuses) * f64::from(page);
-            if charge >= self.available_tokens() - pinned - self.reserved(0) - promised {
-                self.head_reuses = reuses;
-                self.blocked_on = self.batch.is_empty().then_some(charge + pinned);
-                self.core.kv.touch(paths, request, hit);
+            let output = if is_last { (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS) } else { 0 };
+            let charge = f64::from(pages * page) + f64::from(output);
+            let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
+            let need = Need { charge, pages: pages + pinned, waiting: self.core.waiting.len() };
+            // Cached pages count as room although the hits among them are about to be pinned; only
+            // the pages themselves must be there.
+            if charge >= room || need.pages > self.core.kv.available() {
+                if charge < room && hit > 0 {
+                    let now = self.stamp();
+                    self.core.kv.touch(paths, request, hit, now);
+                }
+                self.blocked_on = is_alone.then_some(need);
                 break;
             }
             self.core.waiting.pop_front();
-            if !resumes {
+            if resumes {
+                self.core.running.push(request);
+            } else {
                 self.core.kv.pin(paths, request, hit);
                 requests.states[request as usize].registered = hit;
+                requests.states[request as usize].accessed = self.stamp();
                 self.core.start(request, cached, requests);
-            } else {
-                self.core.running.push(request);
             }
             self.chunked = None;
-            // The token emitted after prefill has a place too, a page of its own when the prompt fills
-            // its last one; the charge, above what is available, covers it.
-            let first_token_page = u32::from(is_last && output > 1 && known.is_multiple_of(page));
-            self.core.kv.allocate(chunk.div_ceil(page) + first_token_page);
-            promised += charge - f64::from(pages) - f64::from(first_token_page * page);
-            input_room -= pages;
-            chunk_room -= pages;
+            self.core.kv.allocate(pages);
+            room -= charge;
+            input_room = input_room.saturating_sub(pages * page);
+            chunk_room -= pages * page;
             Core::load_chunk(load, cached, chunk);
             requests.states[request as usize].computed = cached + chunk;
             self.batch.push((request, cached, chunk));
@@ -179,13 +218,32 @@ impl Sglang {
         !self.batch.is_empty()
     }
 
+    /// The next instant in the order of accesses: that of a decode pass comes before those of the
+    /// prefill passes that follow it.
+    fn stamp(&mut self) -> u64 {
+        let pass = self.core.decode.passes();
+        let count = if self.stamps.0 == pass { self.stamps.1 + 1 } else { 0 };
+        self.stamps = (pass, count);
+        access(pass, AccessKind::Prefill, u64::from(count))
+    }
+
+    /// When a request accessed its pages last: it does when it completes one.
+    fn last_access(&self, state: &RequestState) -> u64 {
+        if state.computed / self.page() <= state.registered {
+            return state.accessed;
+        }
+        let since = u64::from(state.computed % self.page());
+        let kind =
+            if since == 0 && state.generated == state.output_tokens { AccessKind::End } else { AccessKind::Decode };
+        access(self.core.decode.passes() - since, kind, state.order)
+    }
+
     fn can_never_fit(&self, state: &RequestState) -> bool {
         let page = u64::from(self.page());
         let prompt = u64::from(state.known()).div_ceil(page) * page;
         let output = u64::from((state.output_tokens - state.generated).min(CLIP_NEW_TOKENS));
         self.core.config.max_model_len.is_some_and(|most| state.input_tokens >= most)
             || prompt + output >= self.core.pool_tokens()
-            || (!self.core.config.chunked_prefill && prompt > u64::from(self.core.config.max_prefill_tokens))
     }
 
     /// Cached pages that a request may use.
@@ -197,14 +255,14 @@ impl Sglang {
         self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.page()).blocks
     }
 
+    fn sorts_waiting(&self) -> bool {
+        self.core.config.waiting_order == WaitingOrder::LongestPrefix && self.core.config.prefix_caching
+    }
+
     /// Longest cached prefix first, where that is asked for and the queue is short enough; of
     /// requests with the same uncached beginning, one leads and its siblings wait for its pages.
     fn order_waiting(&mut self, paths: &BlockPaths, requests: &Requests) {
-        if self.core.config.waiting_order != WaitingOrder::LongestPrefix
-            || (self.core.is_full() && self.chunked.is_none())
-            || !self.core.config.prefix_caching
-            || self.core.waiting.len() > MOST_SORTED
-        {
+        if !self.sorts_waiting() || self.core.waiting.len() > MOST_SORTED {
             return;
         }
         let beginning = SIBLING_TOKENS.div_ceil(self.page());
@@ -237,38 +295,68 @@ impl Sglang {
         self.core.now_ms += pass_ms;
         requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
         requests.tally.prefill_tokens += load.new_tokens;
-        for index in 0..self.batch.len() {
-            self.insert(self.batch[index].0, paths, requests);
-        }
         self.batch.clear();
-        let mut emitted = 0;
-        for index in 0..self.core.finishing.len() {
-            let request = self.core.finishing[index];
-            if self.core.emit_after_prefill(request, requests) {
-                self.end(request, paths, requests);
-            } else {
-                emitted += 1;
-                self.joined(request, &requests.states[request as usize]);
-            }
-        }
-        self.core.finishing.clear();
         if let Some(request) = self.chunked {
+            self.insert(request, paths, requests);
             let at = self.core.running.iter().position(|&r| r == request).expect("a chunked prompt ran");
             self.core.running.remove(at);
             self.core.waiting.push_front(request);
         }
+        let pages = self.first_token_pages(requests);
+        let is_late = pages > self.core.kv.available();
+        if !is_late {
+            self.core.kv.allocate(pages);
+        }
+        let mut emitted = 0;
+        for index in 0..self.core.finishing.len() {
+            let request = self.core.finishing[index];
+            let state = &mut requests.states[request as usize];
+            if state.output_tokens - state.generated <= 1 {
+                continue;
+            }
+            if is_late {
+                self.core.decode.join(request, state);
+                self.late.push(request);
+            } else {
+                self.core.emit_after_prefill(request, requests);
+                emitted += 1;
+                // The token has a place, unlike that of a request that ends with it.
+                requests.states[request as usize].computed += 1;
+            }
+            self.insert(request, paths, requests);
+            self.joined(request, &requests.states[request as usize]);
+        }
+        for index in 0..self.core.finishing.len() {
+            let request = self.core.finishing[index];
+            if !requests.states[request as usize].decoding {
+                self.core.emit_after_prefill(request, requests);
+                self.insert(request, paths, requests);
+                self.end(request, paths, requests);
+            }
+        }
+        self.core.finishing.clear();
         if emitted > 0 {
             self.emitted.push((emitted, self.core.now_ms));
         }
     }
 
+    /// Pages to open for the tokens that completed prompts give; a token that is the last has none.
+    fn first_token_pages(&self, requests: &Requests) -> u32 {
+        let opens = |&&request: &&u32| {
+            let state = &requests.states[request as usize];
+            state.output_tokens - state.generated > 1 && state.known().is_multiple_of(self.page())
+        };
+        self.core.finishing.iter().filter(opens).count() as u32
+    }
+
     /// Puts a request's computed full pages into the cache.
     fn insert(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
-        if self.core.config.prefix_caching {
-            let full = requests.states[request as usize].computed / self.page();
-            let state = &mut requests.states[request as usize];
+        let state = &mut requests.states[request as usize];
+        let full = state.computed / self.page();
+        if self.core.config.prefix_caching && full > state.registered {
             self.core.kv.adopt(paths, request, state.registered, full);
             state.registered = full;
+            state.accessed = self.stamp();
         }
     }
 
@@ -313,27 +401,18 @@ impl Sglang {
         }
     }
 
-    /// Blocks that decoding may take without changing what the waiting head would reuse. Every pass
-    /// looks at the queue again, which keeps the head's cached blocks from eviction; where hits
-    /// order the queue, any eviction may change the head.
-    fn undisturbed_blocks(&self) -> u32 {
-        match self.core.config.waiting_order {
-            WaitingOrder::Fifo => self.core.kv.available().saturating_sub(self.head_reuses),
-            WaitingOrder::LongestPrefix => self.core.kv.free_blocks(),
-        }
-    }
-
     fn decode_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
-        self.make_room(paths, requests);
+        let retracted = self.make_room(paths, requests);
         let seqs = self.core.decode.seqs();
         if seqs == 0 {
             return;
         }
-        let blocks = self.core.decode.blocks_needed(1) as u32;
-        if blocks > self.undisturbed_blocks() {
+        let pages = self.core.decode.blocks_needed(1) as u32;
+        if self.sorts_waiting() && pages > self.core.kv.unused() {
+            // What is evicted may have been the head's.
             self.blocked_on = None;
         }
-        self.core.kv.allocate(blocks);
+        self.core.kv.allocate(pages);
         load.decode_seqs = seqs;
         load.decode_context_tokens = self.core.decode.context();
         load.sampled_seqs = seqs;
@@ -341,7 +420,7 @@ impl Sglang {
         let start_ms = self.core.now_ms;
         self.core.now_ms += pass_ms;
         requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
-        let mut contiguous = seqs;
+        let mut contiguous = seqs - self.late.len() as u32;
         for (count, at_ms) in self.emitted.drain(..) {
             requests.tally.itl.add(self.core.now_ms - at_ms, u64::from(count));
             contiguous -= count;
@@ -350,12 +429,33 @@ impl Sglang {
             requests.tally.itl.add(self.core.now_ms - start_ms, u64::from(contiguous));
         }
         self.core.decode.advance(1);
+        for index in 0..self.late.len() {
+            self.emit_late(self.late[index], requests);
+        }
+        self.late.clear();
+        let ratio = self.ratio;
         self.after_decode(1, &requests.states);
+        if retracted {
+            self.ratio = ratio;
+        }
         self.end_finished(paths, requests);
     }
 
-    /// Retracts the sequences with the least output until the next decode pass has its pages.
-    fn make_room(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+    /// A late request emits the token that its prompt gave.
+    fn emit_late(&mut self, request: u32, requests: &mut Requests) {
+        let now_ms = self.core.now_ms;
+        let state = &mut requests.states[request as usize];
+        if state.first_token_ms.is_nan() {
+            state.first_token_ms = now_ms;
+            requests.edge(now_ms, request, EdgeKind::FirstToken);
+        } else {
+            requests.tally.itl.add(now_ms - state.last_token_ms, 1);
+        }
+    }
+
+    /// Retracts the sequences with the least output until the next decode pass has its pages;
+    /// whether it retracted any.
+    fn make_room(&mut self, paths: &BlockPaths, requests: &mut Requests) -> bool {
         let mut retracted = false;
         while self.core.decode.blocks_needed(1) > u64::from(self.core.kv.available()) && self.core.running.len() > 1 {
             let output = |r: &u32| {
@@ -369,13 +469,15 @@ impl Sglang {
             retracted = true;
         }
         if self.core.decode.blocks_needed(1) > u64::from(self.core.kv.available()) {
-            // Alone and still too long: the pool cannot hold it to its end.
             let request = self.core.running[0];
             self.retract(0, paths, requests);
-            self.core.waiting.retain(|&r| r != request);
-            self.core.waiting.push_front(request);
-            self.core.reject_head(requests);
-            return;
+            if self.chunked.is_none() {
+                // Alone and still too long: the pool cannot hold it to its end.
+                self.core.waiting.retain(|&r| r != request);
+                self.core.waiting.push_front(request);
+                self.core.reject_head(requests);
+            }
+            return true;
         }
         if retracted {
             let (mut decoded, mut most) = (0u64, 0u64);
@@ -387,6 +489,7 @@ impl Sglang {
             let expected = decoded as f64 + RETRACT_TOKENS * self.core.running.len() as f64;
             self.ratio = (expected / (most as f64 + 1.0)).min(1.0);
         }
+        retracted
     }
 
     fn retract(&mut self, index: usize, paths: &BlockPaths, requests: &mut Requests) {
@@ -394,6 +497,21 @@ impl Sglang {
         let state = &requests.states[request as usize];
         let left = state.output_tokens - self.core.decode.generated(state);
         self.left_decoding(left);
+        if let Some(at) = self.late.iter().position(|&r| r == request) {
+            self.late.remove(at);
+        } else {
+            self.note_last_token(request, left, requests);
+        }
+        self.core.stop(index, requests);
+        self.release(request, paths, requests);
+        requests.states[request as usize].computed = 0;
+        self.core.waiting.push_back(request);
+        self.blocked_on = None;
+    }
+
+    /// When a request that leaves the decoding ones emitted its last token.
+    fn note_last_token(&mut self, request: u32, left: u32, requests: &mut Requests) {
+        let state = &requests.states[request as usize];
         let fresh =
             self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && left + 1 == state.output_tokens);
         let group = fresh.or(if self.emitted.is_empty() { None } else { Some(0) });
@@ -405,20 +523,25 @@ impl Sglang {
             }
             None => requests.states[request as usize].last_token_ms = self.core.now_ms,
         }
-        self.core.stop(index, requests);
-        self.insert_and_release(request, paths, requests);
-        requests.states[request as usize].computed = 0;
-        self.core.waiting.push_back(request);
-        self.blocked_on = None;
     }
 
-    fn insert_and_release(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
-        self.insert(request, paths, requests);
-        self.core.release(request, paths, requests);
+    /// Gives back a request's pages; full ones stay cached.
+    fn release(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        let state = &mut requests.states[request as usize];
+        let (full, held) = (state.computed / self.page(), state.computed.div_ceil(self.page()));
+        if self.core.config.prefix_caching {
+            let at = self.last_access(state);
+            self.core.kv.adopt(paths, request, state.registered, full);
+            self.core.kv.release_accessed(paths, request, full, at);
+            self.core.kv.free(held - full);
+        } else {
+            self.core.kv.free(held);
+        }
+        state.registered = 0;
     }
 
     fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
-        self.insert_and_release(request, paths, requests);
+        self.release(request, paths, requests);
         self.core.end(request, requests);
         self.blocked_on = None;
     }
@@ -435,7 +558,7 @@ impl Engine for Sglang {
 
     fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
         self.core.kv.publish();
-        if self.core.running.is_empty() && self.chunked.is_none() {
+        if self.core.running.is_empty() && self.chunked.is_none() && !self.core.peer_compat {
             self.ratio = self.first_ratio;
         }
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
@@ -447,32 +570,46 @@ impl Engine for Sglang {
     }
 
     fn is_steady(&self) -> bool {
+        let waiting = self.core.waiting.len();
+        let is_blocked = self.blocked_on.is_some_and(|need| !self.sorts_waiting() || need.waiting == waiting);
         self.core.decode.seqs() > 0
-            && self.chunked.is_none()
             && self.emitted.is_empty()
-            && (self.core.waiting.is_empty() || self.blocked_on.is_some() || self.core.is_full())
+            && self.late.is_empty()
+            && (waiting == 0 || is_blocked || (self.core.is_full() && self.chunked.is_none()))
     }
 
     fn arrivals_matter(&self) -> bool {
-        !self.core.is_full()
-            && (self.core.waiting.is_empty() || self.core.config.waiting_order == WaitingOrder::LongestPrefix)
+        self.sorts_waiting() || (!self.core.is_full() && self.core.waiting.is_empty())
     }
 
     fn steady_passes(&mut self, passes: u64, requests: &Requests) -> u64 {
-        let passes = passes.min(self.passes_to_unclip(&requests.states));
-        let Some(charge) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
-        let passes = self.core.decode.passes_within(u64::from(self.undisturbed_blocks()), passes);
+        let mut passes = passes.min(self.passes_to_unclip(&requests.states));
+        if self.sorts_waiting() && !self.core.waiting.is_empty() {
+            // What is evicted changes the order of the waiting ones.
+            passes = self.core.decode.passes_within(u64::from(self.core.kv.unused()), passes);
+        }
+        let Some(need) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
         // The reservation shrinks while pages fill up: the head may fit before anything ends.
-        let page = f64::from(self.page());
-        let available = self.available_tokens();
-        let fits = |k: u64| charge < available - self.core.decode.blocks_needed(k) as f64 * page - self.reserved(k);
-        (1..passes).find(|&k| fits(k)).unwrap_or(passes)
+        let available = u64::from(self.core.kv.available());
+        let mut k = 0;
+        while k < passes {
+            let left = available.saturating_sub(self.core.decode.blocks_needed(k));
+            if left < u64::from(need.pages) {
+                return passes;
+            }
+            // Pages only get fewer: before this pass it does not fit, whatever happens.
+            let room = left as f64 * f64::from(self.page());
+            let next = first_in(k..passes, |k| need.charge < room - self.reserved(k));
+            if next == k {
+                return k;
+            }
+            k = next;
+        }
+        passes
     }
 
     fn after_steady(&mut self, passes: u64, _blocks: u32, requests: &Requests) {
         self.after_decode(passes, &requests.states);
-        let room = self.available_tokens() - self.reserved(0);
-        self.blocked_on = self.blocked_on.filter(|&charge| charge >= room);
     }
 
     fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests) {

@@ -28,12 +28,26 @@ pub struct Vllm {
     blocked: bool,
     /// TRT-LLM: blocks that running requests still need to finish.
     owed: u32,
+    /// What the peer's timing is told otherwise about the pass, when requests are computed again.
+    recomputed: Vec<Recomputed>,
+}
+
+/// Tokens in a pass of a request that had generated some before it was preempted, or that found
+/// every token of its prompt in the cache.
+#[derive(Clone, Copy, Debug)]
+struct Recomputed {
+    prefix: u32,
+    chunk: u32,
+    /// Prompt length.
+    input_tokens: u32,
+    /// Its whole length if it emits a token at the end of this pass, else 0.
+    context: u32,
 }
 
 impl Vllm {
     /// An idle worker.
     pub fn new(core: Core) -> Self {
-        Vllm { core, prefilling: None, blocked: false, owed: 0 }
+        Vllm { core, prefilling: None, blocked: false, owed: 0, recomputed: Vec::new() }
     }
 
     fn never_evicts(&self) -> bool {
@@ -198,7 +212,8 @@ impl Vllm {
         if !self.core.config.prefix_caching {
             return Hit::default();
         }
-        let recomputed = u32::from(state.output_tokens > 0);
+        let keeps_all = state.output_tokens == 0 || (self.never_evicts() && self.core.peer_compat);
+        let recomputed = u32::from(!keeps_all);
         self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.core.config.block_size)
     }
 
@@ -226,12 +241,34 @@ impl Vllm {
             state.registered = full;
         }
         Core::load_chunk(load, prefix, chunk);
+        if self.core.peer_compat && state.output_tokens > 0 && (state.generated > 0 || chunk == 0) {
+            let context = if state.computed == state.known() { state.known() } else { 0 };
+            self.recomputed.push(Recomputed { prefix, chunk, input_tokens: state.input_tokens, context });
+        }
         if state.computed == state.known() {
             self.prefilling = None;
             self.core.finishing.push(request);
         } else {
             self.prefilling = Some(request);
         }
+    }
+
+    /// The pass as the peer times it: generated tokens are computed again for nothing, and a request
+    /// that then has them all, or has nothing to compute, pays a decode step for its next one.
+    fn as_peer_times(&mut self, load: &PassLoad) -> PassLoad {
+        let mut timed = *load;
+        for Recomputed { prefix, chunk, input_tokens, context } in self.recomputed.drain(..) {
+            let cached = prefix.min(input_tokens);
+            let prompt = (prefix + chunk).min(input_tokens) - cached;
+            if chunk > 0 {
+                timed.prefill_seqs -= u32::from(prompt == 0);
+                timed.new_tokens -= u64::from(chunk - prompt);
+                timed.prefix_tokens -= u64::from(prefix - if prompt == 0 { 0 } else { cached });
+            }
+            timed.decode_seqs += u32::from(context > 0);
+            timed.decode_context_tokens += u64::from(context);
+        }
+        timed
     }
 
     fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
@@ -262,8 +299,9 @@ impl Engine for Vllm {
             self.admit(&mut load, paths, requests);
         }
         load.sampled_seqs = load.decode_seqs + self.core.finishing.len() as u32;
-        if load.decode_seqs + load.prefill_seqs > 0 {
-            let pass_ms = self.core.timing.pass_ms(&load);
+        let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
+        if timed.decode_seqs + timed.prefill_seqs > 0 {
+            let pass_ms = self.core.timing.pass_ms(&timed);
             self.core.now_ms += pass_ms;
             requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
             requests.tally.prefill_tokens += load.new_tokens;

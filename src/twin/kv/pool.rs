@@ -10,6 +10,9 @@
 //! *duplicate*, a one-block extent known only to its holder, which takes the place of the first copy
 //! should that be evicted.
 //!
+//! The order of eviction is that of release (vLLM), or that of last access (SGLang, whose radix tree
+//! stamps every node of a path when it is matched or extended, not when it is let go).
+//!
 //! Invariant: free + inactive + active = total, where active blocks are held by at least one request.
 
 use rustc_hash::FxHashMap;
@@ -50,6 +53,12 @@ pub struct KvPool {
     spare: Vec<u32>,
     lru_head: u32,
     lru_tail: u32,
+    /// Last access of each extent; none when the LRU list is in order of release.
+    accessed: Option<Vec<u64>>,
+    /// When the request that is being released last accessed its blocks.
+    access: u64,
+    /// Extent that the release under way put into the LRU list last.
+    placed: u32,
     /// Duplicate extents by holder, in ascending position.
     duplicates_of: FxHashMap<u32, Vec<u32>>,
     /// Duplicate extents by segment, oldest first.
@@ -71,11 +80,19 @@ impl KvPool {
             spare: Vec::new(),
             lru_head: NIL,
             lru_tail: NIL,
+            accessed: None,
+            access: 0,
+            placed: NIL,
             duplicates_of: FxHashMap::default(),
             duplicates_in: FxHashMap::default(),
             scratch: Vec::new(),
             journal: journaled.then(Vec::new),
         }
+    }
+
+    /// Evicts by last access instead of release; before the first block is taken.
+    pub fn order_by_access(&mut self) {
+        self.accessed = Some(Vec::new());
     }
 
     /// All blocks of the pool.
@@ -96,6 +113,11 @@ impl KvPool {
     /// Blocks that can be had: free ones, and cached ones without a holder.
     pub fn available(&self) -> u32 {
         self.free + self.inactive
+    }
+
+    /// Blocks that hold nothing: those that can be had without evicting any.
+    pub fn unused(&self) -> u32 {
+        self.free
     }
 
     /// The longest resident prefix of a request, at most `most` blocks.
@@ -215,10 +237,10 @@ impl KvPool {
         hit.blocks - hit.active
     }
 
-    /// Makes the first `blocks` resident blocks of a request the most recently used.
-    pub fn touch(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
+    /// Marks the first `blocks` resident blocks of a request as accessed at `at`, the latest instant.
+    pub fn touch(&mut self, paths: &BlockPaths, request: u32, blocks: u32, at: u64) {
         self.pin(paths, request, blocks);
-        self.release(paths, request, blocks);
+        self.release_accessed(paths, request, blocks, at);
     }
 
     /// Makes a request's blocks `from..to`, allocated before, findable by others; where another
@@ -349,11 +371,19 @@ impl KvPool {
         }
     }
 
+    /// [`Self::release`] by a request that accessed its blocks at `at` last (any unit that grows with
+    /// time); a block keeps the latest access of all its holders.
+    pub fn release_accessed(&mut self, paths: &BlockPaths, request: u32, blocks: u32, at: u64) {
+        self.access = at;
+        self.release(paths, request, blocks);
+    }
+
     /// Lets go of the first `blocks` hashed blocks of a request, tail first, so that its tail is
     /// evicted before its head.
     pub fn release(&mut self, paths: &BlockPaths, request: u32, blocks: u32) {
         let copies = if self.duplicates_of.is_empty() { None } else { self.duplicates_of.remove(&request) };
         let mut copies = copies.unwrap_or_default();
+        self.placed = NIL;
         let known = paths.path_blocks(request);
         if blocks > known {
             self.release_segment(paths.private_segment(request), blocks - known, &mut copies);
@@ -397,6 +427,10 @@ impl KvPool {
     }
 
     fn unref(&mut self, e: u32) {
+        if let Some(accessed) = &mut self.accessed {
+            let at = &mut accessed[e as usize];
+            *at = self.access.max(*at);
+        }
         let extent = &mut self.extents[e as usize];
         extent.refs -= 1;
         if extent.refs > 0 {
@@ -404,24 +438,40 @@ impl KvPool {
         }
         let extent = *extent;
         self.inactive += extent.len;
-        let tail = self.lru_tail;
-        if tail != NIL && extent.sibling == tail {
+        let mut before = self.predecessor(e);
+        if before != NIL && extent.sibling == before && self.last_access(before) == self.last_access(e) {
             // The next extent of the segment was let go just before: the two are one run again.
-            let rest = self.extents[tail as usize];
-            self.unlink(tail);
+            let rest = self.extents[before as usize];
+            self.unlink(before);
             self.extents[e as usize].len += rest.len;
             self.extents[e as usize].sibling = rest.sibling;
-            self.spare.push(tail);
+            self.spare.push(before);
+            before = rest.prev;
         }
-        let tail = self.lru_tail;
-        self.extents[e as usize].prev = tail;
-        self.extents[e as usize].next = NIL;
-        if tail == NIL {
-            self.lru_head = e;
-        } else {
-            self.extents[tail as usize].next = e;
+        let after = if before == NIL { self.lru_head } else { self.extents[before as usize].next };
+        self.extents[e as usize].prev = before;
+        self.extents[e as usize].next = after;
+        *(if before == NIL { &mut self.lru_head } else { &mut self.extents[before as usize].next }) = e;
+        *(if after == NIL { &mut self.lru_tail } else { &mut self.extents[after as usize].prev }) = e;
+        self.placed = e;
+    }
+
+    /// The extent of the LRU list that an extent let go now comes after.
+    fn predecessor(&self, e: u32) -> u32 {
+        let Some(accessed) = &self.accessed else { return self.lru_tail };
+        let at = accessed[e as usize];
+        if self.placed != NIL && accessed[self.placed as usize] == at {
+            return self.placed;
         }
-        self.lru_tail = e;
+        let mut before = self.lru_tail;
+        while before != NIL && accessed[before as usize] > at {
+            before = self.extents[before as usize].prev;
+        }
+        before
+    }
+
+    fn last_access(&self, e: u32) -> u64 {
+        self.accessed.as_ref().map_or(0, |accessed| accessed[e as usize])
     }
 
     fn unlink(&mut self, e: u32) {
@@ -444,6 +494,9 @@ impl KvPool {
         let tail = self.new_extent(Extent { start: extent.start + at, len: extent.len - at, next: e, ..extent });
         self.extents[e as usize].len = at;
         self.extents[e as usize].sibling = tail;
+        if let Some(accessed) = &mut self.accessed {
+            accessed[tail as usize] = accessed[e as usize];
+        }
         if extent.refs == 0 {
             self.extents[e as usize].prev = tail;
             if extent.prev == NIL {
@@ -458,10 +511,16 @@ impl KvPool {
         match self.spare.pop() {
             Some(e) => {
                 self.extents[e as usize] = extent;
+                if let Some(accessed) = &mut self.accessed {
+                    accessed[e as usize] = 0;
+                }
                 e
             }
             None => {
                 self.extents.push(extent);
+                if let Some(accessed) = &mut self.accessed {
+                    accessed.push(0);
+                }
                 self.extents.len() as u32 - 1
             }
         }
@@ -560,6 +619,7 @@ impl KvPool {
         while e != NIL {
             let extent = &self.extents[e as usize];
             assert_eq!((extent.refs, extent.prev), (0, previous));
+            assert!(previous == NIL || self.last_access(previous) <= self.last_access(e), "the LRU list is in order");
             cached += extent.len;
             previous = e;
             e = extent.next;

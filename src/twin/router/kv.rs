@@ -76,8 +76,9 @@ impl Kv {
     }
 }
 
-impl Policy for Kv {
-    fn place(&mut self, request: u32, view: &View) -> usize {
+impl Kv {
+    /// What the request would cost on each worker now, in blocks.
+    pub fn costs(&mut self, request: u32, view: &View) -> &[f64] {
         let size = f64::from(view.paths.block_size);
         let input_tokens = view.states[request as usize].input_tokens;
         let blocks = view.paths.prompt_blocks(request);
@@ -105,10 +106,15 @@ impl Policy for Kv {
             self.costs.push(cost);
             self.hits.push(hits);
         }
-        let chosen = self.choose();
-        let cached = (self.hits[chosen] * view.paths.block_size).min(input_tokens);
+        &self.costs
+    }
+
+    /// Enters a request on a worker in the books, after [`Kv::costs`] was asked for it.
+    pub fn assign(&mut self, request: u32, worker: usize, view: &View) {
+        let input_tokens = view.states[request as usize].input_tokens;
+        let cached = (self.hits[worker] * view.paths.block_size).min(input_tokens);
         self.outstanding[request as usize] = input_tokens - cached;
-        let books = &mut self.books[chosen];
+        let books = &mut self.books[worker];
         books.active_requests += 1;
         books.prefill_tokens += u64::from(input_tokens - cached);
         for &segment in view.paths.prompt_path(request) {
@@ -118,11 +124,20 @@ impl Policy for Kv {
             }
             *holders += 1;
         }
+    }
+}
+
+impl Policy for Kv {
+    fn place(&mut self, request: u32, view: &View) -> usize {
+        self.costs(request, view);
+        let chosen = self.choose();
+        self.assign(request, chosen, view);
         chosen
     }
 
+    /// Even without a credit: what a worker holds is not outstanding prefill.
     fn reads_caches(&self) -> bool {
-        self.config.overlap_credit > 0.0
+        true
     }
 
     fn first_token(&mut self, request: u32, worker: usize, _view: &View) {

@@ -1,6 +1,6 @@
 //! Placement of requests on workers: one trait, a file per policy.
 
-mod kv;
+pub mod kv;
 mod least_loaded;
 mod power_of_two;
 mod random;

@@ -1,0 +1,68 @@
+//! The replays that speed is quoted on: shapes of deployment with the peer's polynomial timing, on
+//! the one-hour conversation trace or a generated workload like it.
+
+use super::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology};
+use crate::catalog::Backend;
+use crate::timing::Timing;
+use crate::workload::spec::{Arrivals, Lengths, SyntheticSpec};
+
+/// A deployment to time.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub name: &'static str,
+    pub deployment: Deployment,
+    /// Requests in flight, for a closed loop.
+    pub concurrency: Option<u32>,
+}
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    use Backend::{Sglang, Vllm};
+    use RouterPolicy::{Kv, RoundRobin};
+    let case = |name, backend, workers, block_size, gpu_blocks, policy| Case {
+        name,
+        deployment: Deployment {
+            topology: Topology::Aggregated(Pool {
+                workers,
+                gpus_per_worker: 1,
+                engine: EngineConfig { backend, block_size, gpu_blocks, ..Default::default() },
+                timing: Timing::Polynomial { floor_means: true },
+            }),
+            router: RouterConfig { policy, ..Default::default() },
+            sla: Sla::default(),
+            usd_per_gpu_hour: 1.0,
+            peer_compat: true,
+            pass_by_pass: false,
+        },
+        concurrency: None,
+    };
+    let round_robin = case("round_robin_8", Vllm, 8, 512, 16_384, RoundRobin);
+    let closed = Case { name: "closed_loop_64", concurrency: Some(64), ..round_robin.clone() };
+    vec![
+        round_robin,
+        case("round_robin_8_block_64", Vllm, 8, 64, 131_072, RoundRobin),
+        case("starved_8", Vllm, 8, 512, 512, RoundRobin),
+        case("starved_2", Vllm, 2, 512, 512, RoundRobin),
+        case("sglang_8", Sglang, 8, 512, 16_384, RoundRobin),
+        case("sglang_8_page_1", Sglang, 8, 1, 8_388_608, RoundRobin),
+        case("kv_8", Vllm, 8, 512, 16_384, Kv),
+        closed,
+    ]
+}
+
+/// A workload of the conversation trace's size and shape, for machines without the trace.
+pub fn like_conversation() -> SyntheticSpec {
+    SyntheticSpec {
+        seed: 1,
+        sessions: 12_000,
+        turns: 1,
+        arrivals: Arrivals::Poisson { rate_per_s: 3.4 },
+        input_tokens: Lengths::LogNormal { mean: 9_000.0, std: 14_000.0 },
+        output_tokens: Lengths::LogNormal { mean: 343.0, std: 220.0 },
+        think_ms: 0.0,
+        common_prefix_tokens: 512,
+        prefix_groups: 200,
+        group_prefix_tokens: 2048,
+        block_tokens: 512,
+    }
+}
