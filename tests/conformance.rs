@@ -1,5 +1,5 @@
 //! Request by request against the peer: DynoSim's own answers on the real trace, replayed here with
-//! the same polynomial timing. `cargo test --test conformance -- --nocapture` prints the tables of
+//! the same polynomial timing. `cargo test --test it conformance -- --nocapture` prints the tables of
 //! `docs/conformance.md`.
 
 use std::cell::Cell;
