@@ -55,7 +55,7 @@ fn nothing_feasible_has_an_exit_code_of_its_own() {
 fn every_candidate_refused_is_nothing_feasible() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");
-    let (text, _) = run_to(3, &small_search(&out, &["--budget", "8", "--set", "aggregated.workers=[17, 18]"]));
+    let (text, _) = run_to(3, &small_search(&out, &["--budget", "8", "--set", "aggregated.workers=[33, 34]"]));
     assert!(text.contains("no candidate could be simulated") && text.contains("gpu_budget"), "{text}");
 }
 
