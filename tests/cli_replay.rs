@@ -85,7 +85,7 @@ fn the_table_has_units_and_goes_to_standard_output() {
     let (out, err) = replay(&[]);
     assert!(!err.contains("error"), "{err}");
     for words in
-        ["TTFT", "latency, ms", "tokens/s/GPU", "USD/Mtok", "3 x TP2 = 6 GPUs", "constraint ttft_p99_ms <= 4000"]
+        ["TTFT", "latency, ms", "tokens/s/GPU", "USD/Mtok", "3 x TP2 = 6 GPUs", "constraint ttft_p99_ms <= 1000"]
     {
         assert!(out.contains(words), "no `{words}` in\n{out}");
     }
