@@ -77,7 +77,10 @@ struct Need {
 pub struct Sglang {
     core: Core,
     first_ratio: f64,
+    /// `new_token_ratio` when it was last set.
     ratio: f64,
+    /// Decode passes by which it has decayed since.
+    decayed: u64,
     /// The request whose prompt was cut by the chunk size; it heads the queue and keeps its pages.
     chunked: Option<u32>,
     /// Blocks in the pass in flight and their requests: (request, prefix tokens, new tokens).
@@ -108,6 +111,7 @@ impl Sglang {
             core,
             first_ratio,
             ratio: first_ratio,
+            decayed: 0,
             chunked: None,
             batch: Vec::new(),
             blocked_on: None,
@@ -137,7 +141,8 @@ impl Sglang {
 
     fn ratio_after(&self, passes: u64) -> f64 {
         let floor = self.first_ratio * FLOOR;
-        (self.ratio - passes as f64 * self.decay_per_pass()).max(floor)
+        // From the start of the decay, not step by step: however passes are grouped, the same sum.
+        (self.ratio - (self.decayed + passes) as f64 * self.decay_per_pass()).max(floor)
     }
 
     fn available_tokens(&self) -> f64 {
@@ -394,7 +399,7 @@ impl Sglang {
 
     fn after_decode(&mut self, passes: u64, requests: &[RequestState]) {
         self.left -= passes * u64::from(self.core.decode.seqs() - self.clipped);
-        self.ratio = self.ratio_after(passes);
+        self.decayed += passes;
         while self.clipped > 0 && self.passes_to_unclip(requests) == 0 {
             self.unclips.pop();
             self.clipped -= 1;
@@ -434,10 +439,10 @@ impl Sglang {
             self.emit_late(self.late[index], requests);
         }
         self.late.clear();
-        let ratio = self.ratio;
         self.after_decode(1, &requests.states);
         if retracted {
-            self.ratio = ratio;
+            // The ratio that the retraction set begins to decay with the next pass.
+            self.decayed -= 1;
         }
         self.end_finished(paths, requests);
     }
@@ -488,7 +493,7 @@ impl Sglang {
                 most += u64::from(state.output_tokens);
             }
             let expected = decoded as f64 + RETRACT_TOKENS * self.core.running.len() as f64;
-            self.ratio = (expected / (most as f64 + 1.0)).min(1.0);
+            (self.ratio, self.decayed) = ((expected / (most as f64 + 1.0)).min(1.0), 0);
         }
         retracted
     }
@@ -560,7 +565,7 @@ impl Engine for Sglang {
     fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
         self.core.kv.publish();
         if self.core.running.is_empty() && self.chunked.is_none() && !self.core.peer_compat {
-            self.ratio = self.first_ratio;
+            (self.ratio, self.decayed) = (self.first_ratio, 0);
         }
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
         if self.admit(&mut load, paths, requests) {
@@ -589,7 +594,9 @@ impl Engine for Sglang {
             // What is evicted changes the order of the waiting ones.
             passes = self.core.decode.passes_within(u64::from(self.core.kv.unused()), passes);
         }
-        let Some(need) = self.blocked_on.filter(|_| !self.core.is_full()) else { return passes };
+        // A prompt already cut resumes without a slot of its own.
+        let slot = !self.core.is_full() || self.chunked.is_some();
+        let Some(need) = self.blocked_on.filter(|_| slot) else { return passes };
         // The reservation shrinks while pages fill up: the head may fit before anything ends.
         let available = u64::from(self.core.kv.available());
         let mut k = 0;
