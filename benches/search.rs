@@ -27,7 +27,7 @@ impl Evaluate for Free {
         let x: Vec<f64> = candidate.levels.iter().map(|&l| f64::from(l) / 8.0).collect();
         let distance = |to: f64| x.iter().map(|v| (v - to).powi(2)).sum::<f64>();
         let objectives = vec![1.0 + distance(0.2), 1.0 + distance(0.8)];
-        Evaluation { candidate: candidate.clone(), objectives, violation: 0.0, metrics: vec![0.0; 46], reason: None }
+        Evaluation { metrics: vec![0.0; 46], ..Evaluation::plain(candidate.clone(), objectives) }
     }
 }
 
@@ -41,7 +41,7 @@ fn overhead(c: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(name), |b| {
             b.iter(|| {
                 let mut strategy = strategy(name, &space, 2, 7, SIMULATIONS).unwrap();
-                let settings = Settings { budget: SIMULATIONS, batch: 16, threads: 1 };
+                let settings = Settings::plain(SIMULATIONS, 16, 1);
                 Driver::new(&space, &Free, settings).run(strategy.as_mut(), &mut ()).unwrap()
             })
         });

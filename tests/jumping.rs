@@ -31,6 +31,7 @@ fn workload(rows: &[Row], turns: usize, load: Load, grows: bool) -> Workload {
         load,
         source: String::new(),
         sha256: String::new(),
+        measured_from_ms: 0.0,
         path_cache: Default::default(),
     };
     let mut now_ms = 0.0;

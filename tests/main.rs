@@ -11,6 +11,7 @@ mod catalog;
 mod cli_errors;
 mod cli_replay;
 mod cli_search;
+mod cli_search_options;
 mod cli_surface;
 mod conformance;
 mod determinism;

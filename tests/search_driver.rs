@@ -4,11 +4,13 @@ use crate::search_common;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use search_common::{Toy, space};
+use servescout::frontier::nondominated;
 use servescout::search::{
-    Committed, Driver, DriverError, Evaluate, Evaluation, Progress, STRATEGIES, Settings, Sink, SinkError, StopReason,
-    Strategy, hypervolume_history, strategy,
+    Committed, Driver, DriverError, Evaluate, Evaluation, Fidelity, Progress, STRATEGIES, Settings, Sink, SinkError,
+    Stagnation, StopReason, Strategy, hypervolume_history, strategy,
 };
 use servescout::space::{Candidate, Space};
 
@@ -52,7 +54,7 @@ fn bits(batches: &[(usize, Vec<Evaluation>)]) -> Vec<(usize, Candidate, Vec<u64>
     batches.iter().flat_map(|(b, es)| es.iter().map(move |e| (*b, e.candidate.clone(), of(e)))).collect()
 }
 
-const SETTINGS: Settings = Settings { budget: 150, batch: 16, threads: 1 };
+const SETTINGS: Settings = Settings::plain(150, 16, 1);
 
 #[test]
 fn threads_change_nothing() {
@@ -133,13 +135,13 @@ fn grid_and_sampling_end_with_the_space() {
         }
         fn evaluate(&self, candidate: &Candidate) -> Evaluation {
             let objectives = vec![f64::from(candidate.levels[1]), -f64::from(candidate.levels[1])];
-            Evaluation { candidate: candidate.clone(), objectives, violation: 0.0, metrics: vec![], reason: None }
+            Evaluation::plain(candidate.clone(), objectives)
         }
     }
     assert_eq!(space.size(), 68.0);
     for (name, _) in STRATEGIES {
         let mut strategy = strategy(name, &space, 2, 3, 1000).unwrap();
-        let settings = Settings { budget: 1000, batch: 16, threads: 1 };
+        let settings = Settings::plain(1000, 16, 1);
         let summary = Driver::new(&space, &Flat, settings).run(strategy.as_mut(), &mut ()).unwrap();
         assert_eq!((summary.stop, summary.progress.simulations), (StopReason::Exhausted, 68), "{name}");
     }
@@ -153,19 +155,13 @@ fn a_space_full_of_refusals_ends() {
             2
         }
         fn evaluate(&self, candidate: &Candidate) -> Evaluation {
-            Evaluation {
-                candidate: candidate.clone(),
-                objectives: vec![f64::NAN; 2],
-                violation: f64::INFINITY,
-                metrics: vec![],
-                reason: Some("does not fit".into()),
-            }
+            Evaluation::refused(candidate.clone(), 2, 0, "does not fit".into())
         }
     }
     for (name, _) in STRATEGIES {
         let space = space();
         let mut strategy = strategy(name, &space, 2, 3, 20).unwrap();
-        let settings = Settings { budget: 20, batch: 16, threads: 1 };
+        let settings = Settings::plain(20, 16, 1);
         let summary = Driver::new(&space, &Refuse, settings).run(strategy.as_mut(), &mut ()).unwrap();
         assert_eq!((summary.stop, summary.progress.simulations), (StopReason::Refusals, 0), "{name}");
         assert!(summary.progress.refused <= 20 * 20 + 16);
@@ -249,4 +245,99 @@ fn the_history_never_falls_and_ends_at_the_front() {
 fn an_unknown_strategy_is_named_with_the_known_ones() {
     let error = strategy("annealing", &space(), 2, 1, 10).err().unwrap().to_string();
     assert!(error.contains("annealing") && error.contains("genetic") && error.contains("grid"), "{error}");
+}
+
+/// The toy with looks that are 20 % too low, give or take what the candidate makes of it.
+struct Looking;
+
+impl Looking {
+    fn off(candidate: &Candidate) -> f64 {
+        0.8 + 0.01 * f64::from(candidate.levels.iter().filter(|l| **l != Candidate::ABSENT).sum::<u32>() % 7)
+    }
+}
+
+impl Evaluate for Looking {
+    fn objectives(&self) -> usize {
+        2
+    }
+    fn evaluate(&self, candidate: &Candidate) -> Evaluation {
+        Toy.evaluate(candidate)
+    }
+    fn screen_cost(&self) -> Option<f64> {
+        Some(0.1)
+    }
+    fn screen(&self, candidate: &Candidate) -> Evaluation {
+        let mut look = Toy.evaluate(candidate);
+        look.objectives.iter_mut().for_each(|v| *v *= Self::off(candidate));
+        look.fidelity = if look.is_refused() { Fidelity::Full } else { Fidelity::Windows };
+        look
+    }
+}
+
+fn front_of(evaluations: &[Evaluation]) -> Vec<Vec<u64>> {
+    let feasible: Vec<&Evaluation> = evaluations.iter().filter(|e| e.is_feasible()).collect();
+    let points: Vec<f64> = feasible.iter().flat_map(|e| e.objectives.clone()).collect();
+    let mut front: Vec<Vec<u64>> = nondominated(&points, 2)
+        .into_iter()
+        .map(|i| feasible[i].objectives.iter().map(|v| v.to_bits()).collect())
+        .collect();
+    front.sort();
+    front
+}
+
+#[test]
+fn the_ladder_spares_simulations_and_keeps_the_frontier() {
+    let space = space();
+    let run = |settings: Settings, stored| {
+        let mut strategy = strategy("sobol", &space, 2, 5, 100).unwrap();
+        let mut kept = Kept::default();
+        let summary = Driver::new(&space, &Looking, settings).resume(stored).run(strategy.as_mut(), &mut kept).unwrap();
+        (summary, kept)
+    };
+    let plain = run(Settings::plain(600, 16, 1), vec![]).0;
+    let with = Settings { ladder: true, ..Settings::plain(600, 16, 1) };
+    let (ladder, kept) = run(with, vec![]);
+    let seen = ladder.progress.simulations + ladder.progress.screened;
+    assert!((599..=600).contains(&ladder.progress.spent), "{:?}", ladder.progress);
+    assert!(ladder.progress.screened > 100 && seen > 700, "{:?}", ladder.progress);
+    // Of the candidates that both saw, the ladder has missed none of the frontier.
+    let both: Vec<Evaluation> = ladder.evaluations().into_iter().take(plain.committed.len()).collect();
+    let whole: Vec<Evaluation> = both.iter().map(|e| Toy.evaluate(&e.candidate)).collect();
+    assert_eq!(front_of(&both), front_of(&whole));
+    assert!(ladder.evaluations().iter().all(|e| e.is_feasible() <= (e.fidelity == Fidelity::Full)));
+    // On two threads, and resumed, it is the same.
+    let cut = kept.batches.len() / 2;
+    let (resumed, rest) = run(Settings { threads: 2, ..with }, kept.batches[..cut].to_vec());
+    assert_eq!(resumed.progress, ladder.progress);
+    assert_eq!(bits(&rest.batches), bits(&kept.batches[cut..]));
+    // A store that was made without the ladder is not taken for one made with it.
+    let mut strategy = strategy("sobol", &space, 2, 5, 100).unwrap();
+    let batches = plain.committed.chunk_by(|a, b| a.batch == b.batch).enumerate();
+    let without = batches.map(|(i, c)| (i, c.iter().map(|c| c.evaluation.clone()).collect())).collect();
+    let refused = Driver::new(&space, &Looking, with).resume(without).run(strategy.as_mut(), &mut ());
+    assert!(matches!(refused, Err(DriverError::Mismatch { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_search_ends_when_nothing_grows_any_more() {
+    let space = space();
+    let run = |stagnation| {
+        let mut strategy = strategy("genetic", &space, 2, 5, 3000).unwrap();
+        let settings = Settings { stagnation, ..Settings::plain(3000, 16, 1) };
+        Driver::new(&space, &Toy, settings).run(strategy.as_mut(), &mut ()).unwrap()
+    };
+    let ended = run(Some(Stagnation { window: 300, gain: 1e-3 }));
+    assert_eq!(ended.stop, StopReason::Stagnation);
+    assert!((300..3000).contains(&ended.progress.simulations), "{:?}", ended.progress);
+    let patient = run(Some(Stagnation { window: 2900, gain: 0.0 }));
+    assert!(patient.progress.simulations > ended.progress.simulations);
+}
+
+#[test]
+fn no_time_at_all_is_one_batch() {
+    let space = space();
+    let mut strategy = strategy("sobol", &space, 2, 5, 100).unwrap();
+    let settings = Settings { max_wall: Some(Duration::ZERO), ..SETTINGS };
+    let summary = Driver::new(&space, &Toy, settings).run(strategy.as_mut(), &mut ()).unwrap();
+    assert_eq!((summary.stop, summary.progress.batches), (StopReason::WallTime, 1));
 }

@@ -20,7 +20,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::seal::{self, Seal};
 use super::{ArchiveError, Columns, Damage};
-use crate::search::Evaluation;
+use crate::search::{Evaluation, Fidelity};
 use crate::space::{Candidate, Study};
 use crate::twin::metrics::METRIC_COUNT;
 
@@ -38,9 +38,6 @@ pub struct Batch {
     pub strategy: String,
     pub evaluations: Vec<Evaluation>,
 }
-
-/// Every simulation of the archive is of the whole workload.
-const FIDELITY: &str = "full";
 
 impl Batch {
     /// The file's name within `evaluations/`.
@@ -159,6 +156,7 @@ impl Batch {
         let ids = named("id")?.as_string::<i32>();
         let violations = named("violation")?.as_primitive::<Float64Type>();
         let reasons = named("reason")?.as_string::<i32>();
+        let fidelities = named("fidelity")?.as_string::<i32>();
         for row in 0..record.num_rows() {
             let mut candidate = Candidate { levels: vec![Candidate::ABSENT; space.knobs.len()].into() };
             for (knob, column) in levels.iter().enumerate() {
@@ -183,10 +181,17 @@ impl Batch {
                 violation: violations.value(row),
                 metrics,
                 reason: (!reasons.is_null(row)).then(|| reasons.value(row).to_string()),
+                fidelity: fidelity_named(fidelities.value(row))?,
+                half_widths: columns.half_widths(record, row),
             });
         }
         Ok(())
     }
+}
+
+fn fidelity_named(name: &str) -> Result<Fidelity, String> {
+    let of_that_name = Fidelity::ALL.into_iter().find(|f| f.name() == name);
+    of_that_name.ok_or_else(|| format!("has a row of fidelity `{}`, which is none", name.escape_debug()))
 }
 
 /// Lower-case hexadecimal.
@@ -239,7 +244,11 @@ pub(crate) fn record_batch(
     arrays.push(Arc::new(Float64Array::from_iter_values(rows.iter().map(|e| e.violation))));
     arrays.push(Arc::new(rows.iter().map(|e| Some(e.is_feasible())).collect::<BooleanArray>()));
     arrays.push(Arc::new(rows.iter().map(|e| e.reason.as_deref()).collect::<StringArray>()));
-    arrays.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|_| FIDELITY))));
+    arrays.push(Arc::new(StringArray::from_iter_values(rows.iter().map(|e| e.fidelity.name()))));
+    for objective in 0..columns.objectives_with_intervals() {
+        let values = rows.iter().map(|e| e.half_widths.get(objective).copied().filter(|v| !v.is_nan()));
+        arrays.push(Arc::new(values.collect::<Float64Array>()));
+    }
     RecordBatch::try_new(columns.schema(), arrays)
         .map_err(|e| ArchiveError::Unstorable(format!("rows do not fit the columns: {e}")))
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow_array::builder::{BooleanBuilder, Float64Builder, Int64Builder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::ArchiveError;
-use crate::space::{Candidate, Space, Value, schema};
+use crate::space::{Candidate, Objective, Space, Study, Value, schema};
 use crate::twin::metrics::{METRICS, MetricInfo};
 
 /// How the values of one knob are stored.
@@ -53,10 +53,13 @@ pub fn knob_unit(name: &str) -> Option<&'static str> {
 }
 
 /// The archive's columns for one space, in the order of the file:
-/// `id, batch, strategy`, the knobs, the metrics, `violation, feasible, reason, fidelity`.
+/// `id, batch, strategy`, the knobs, the metrics, `violation, feasible, reason, fidelity`, and with
+/// replications `<objective>.half_width_80`.
 #[derive(Clone, Debug)]
 pub struct Columns {
     kinds: Vec<Kind>,
+    /// Objectives whose intervals are kept.
+    intervals: usize,
     schema: SchemaRef,
 }
 
@@ -64,11 +67,16 @@ pub struct Columns {
 const LEADING: usize = 3;
 
 impl Columns {
-    /// The columns for a space.
+    /// The columns for a study.
     ///
     /// # Errors
     /// `Unstorable` when two columns would have one name, or two values of a knob one cell.
-    pub fn of(space: &Space) -> Result<Columns, ArchiveError> {
+    pub fn of(study: &Study) -> Result<Columns, ArchiveError> {
+        let is_replicated = study.search.replicates > 1;
+        Self::with_intervals(&study.space, if is_replicated { &study.objectives } else { &[] })
+    }
+
+    fn with_intervals(space: &Space, intervals: &[Objective]) -> Result<Columns, ArchiveError> {
         let kinds: Vec<Kind> = space.knobs.iter().map(|k| Kind::of(&k.domain.values)).collect();
         let plain = |name: &str, kind, nullable| Field::new(name, kind, nullable);
         let mut fields = vec![
@@ -88,6 +96,7 @@ impl Columns {
             plain("reason", DataType::Utf8, true),
             plain("fidelity", DataType::Utf8, false),
         ]);
+        fields.extend(intervals.iter().map(|objective| half_width_field(&METRICS[objective.metric])));
         let mut names: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -103,7 +112,7 @@ impl Columns {
                 )));
             }
         }
-        Ok(Columns { kinds, schema: Arc::new(Schema::new(fields)) })
+        Ok(Columns { kinds, intervals: intervals.len(), schema: Arc::new(Schema::new(fields)) })
     }
 
     /// The Arrow schema, with unit and direction in the fields' metadata.
@@ -114,6 +123,23 @@ impl Columns {
     /// Position of the first metric column; `METRICS.len()` of them follow one another.
     pub(crate) fn first_metric(&self) -> usize {
         LEADING + self.kinds.len()
+    }
+
+    /// Number of objectives whose intervals are kept, in the last columns.
+    pub(crate) fn objectives_with_intervals(&self) -> usize {
+        self.intervals
+    }
+
+    /// The intervals of one row, one per objective; empty when none are kept.
+    pub(crate) fn half_widths(&self, record: &RecordBatch, row: usize) -> Vec<f64> {
+        let first = record.num_columns() - self.intervals;
+        let cell = |column: usize| {
+            let cells = record.column(column).as_primitive::<Float64Type>();
+            if cells.is_null(row) { f64::NAN } else { cells.value(row) }
+        };
+        let widths: Vec<f64> = (first..record.num_columns()).map(cell).collect();
+        // A refused candidate has none.
+        if widths.iter().all(|w| w.is_nan()) { Vec::new() } else { widths }
     }
 
     /// Position of the first knob column.
@@ -205,6 +231,15 @@ fn metric_field(metric: &MetricInfo) -> Field {
     ]))
 }
 
+fn half_width_field(metric: &MetricInfo) -> Field {
+    let name = format!("{}.half_width_80", metric.name);
+    Field::new(name, DataType::Float64, true).with_metadata(into_metadata(vec![
+        ("role".into(), "interval".into()),
+        ("unit".into(), metric.unit.into()),
+        ("definition".into(), "Half the width of the 80 % interval of the mean over replications.".into()),
+    ]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,10 +250,14 @@ mod tests {
         Space { knobs: vec![Knob { name: name.into(), domain, conditions: vec![], block: "shape".into() }] }
     }
 
+    fn of(space: &Space) -> Result<Columns, ArchiveError> {
+        Columns::with_intervals(space, &[])
+    }
+
     #[test]
     fn types_follow_the_domain() {
         let kind = |values: Vec<Value>| {
-            let columns = Columns::of(&space("a.b", values)).unwrap();
+            let columns = of(&space("a.b", values)).unwrap();
             columns.schema().field_with_name("a.b").unwrap().data_type().clone()
         };
         assert_eq!(kind(vec![Value::Bool(false), Value::Bool(true)]), DataType::Boolean);
@@ -229,7 +268,7 @@ mod tests {
 
     #[test]
     fn units_and_directions_are_in_the_metadata() {
-        let schema = Columns::of(&space("engine.block_size", vec![Value::Int(64)])).unwrap().schema();
+        let schema = of(&space("engine.block_size", vec![Value::Int(64)])).unwrap().schema();
         assert_eq!(schema.field_with_name("engine.block_size").unwrap().metadata()["unit"], "tokens");
         let ttft = schema.field_with_name("ttft_p90_ms").unwrap();
         assert_eq!(ttft.metadata()["unit"], "ms");
@@ -238,10 +277,10 @@ mod tests {
 
     #[test]
     fn a_knob_may_not_hide_a_column_nor_a_value_another() {
-        let error = Columns::of(&space("violation", vec![Value::Int(0)])).unwrap_err().to_string();
+        let error = of(&space("violation", vec![Value::Int(0)])).unwrap_err().to_string();
         assert!(error.contains("`violation`"), "{error}");
         let alike = vec![Value::Text("1".into()), Value::Int(1)];
-        let error = Columns::of(&space("a.b", alike)).unwrap_err().to_string();
+        let error = of(&space("a.b", alike)).unwrap_err().to_string();
         assert!(error.contains("`a.b`"), "{error}");
     }
 }

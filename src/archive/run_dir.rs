@@ -77,7 +77,7 @@ impl RunDir {
     /// `Exists` when the directory holds anything; `Locked` when another process is creating it;
     /// `Unstorable` when the space does not fit the archive's columns; `Io`.
     pub fn create(path: &Path, study: &Study, setup: &Setup, now: SystemTime) -> Result<RunDir, ArchiveError> {
-        Columns::of(&study.space)?;
+        Columns::of(study)?;
         create_directory(path)?;
         let lock = Lock::take(path)?;
         let mut entries = fs::read_dir(path).map_err(ArchiveError::io("list", path))?;
@@ -188,7 +188,7 @@ impl RunDir {
     /// When the run was opened read-only: a mistake of the calling code.
     pub fn commit(&mut self, study: &Study, batch: &Batch) -> Result<(), ArchiveError> {
         assert!(self.lock.is_some(), "a run opened for reading is not written");
-        let columns = Columns::of(&study.space)?;
+        let columns = Columns::of(study)?;
         let bytes = batch.to_parquet(study, &columns, &self.manifest.run.fingerprint)?;
         write_atomic(&self.path.join(EVALUATIONS).join(Batch::file_name(batch.index)), &bytes)
     }
@@ -205,7 +205,7 @@ impl RunDir {
                 why: "was made with another search space than the one given".into(),
             });
         }
-        let columns = Columns::of(&study.space)?;
+        let columns = Columns::of(study)?;
         let files = self.batch_files()?;
         let expected = self.manifest.run.complete_batches.unwrap_or(0).max(files.len() as u32);
         let mut batches = Vec::with_capacity(files.len());

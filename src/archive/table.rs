@@ -48,7 +48,7 @@ impl Table {
         let indices: Vec<u32> = chosen.iter().map(|(b, _)| b.index).collect();
         let strategies: Vec<&str> = chosen.iter().map(|(b, _)| b.strategy.as_str()).collect();
         let evaluations: Vec<&Evaluation> = chosen.iter().map(|(_, e)| *e).collect();
-        let record = record_batch(study, &Columns::of(&study.space)?, &indices, &strategies, &evaluations)?;
+        let record = record_batch(study, &Columns::of(study)?, &indices, &strategies, &evaluations)?;
         Ok(Table { record })
     }
 

@@ -69,7 +69,7 @@ impl Watch {
 
     /// After a batch.
     pub fn show(&self, progress: &Progress) {
-        self.bar.set_position(progress.simulations as u64);
+        self.bar.set_position(progress.spent as u64);
         self.bar.set_message(format!(
             "{} feasible, {} on the frontier, hypervolume {:.4},",
             progress.feasible, progress.frontier, progress.hypervolume
@@ -95,7 +95,24 @@ impl Evaluate for Counted<'_> {
     }
 
     fn evaluate(&self, candidate: &Candidate) -> Evaluation {
-        let evaluation = self.inner.evaluate(candidate);
+        self.counted(self.inner.evaluate(candidate))
+    }
+
+    fn evaluate_against(&self, candidate: &Candidate, rivals: &[f64]) -> Evaluation {
+        self.counted(self.inner.evaluate_against(candidate, rivals))
+    }
+
+    fn screen_cost(&self) -> Option<f64> {
+        self.inner.screen_cost()
+    }
+
+    fn screen(&self, candidate: &Candidate) -> Evaluation {
+        self.inner.screen(candidate)
+    }
+}
+
+impl Counted<'_> {
+    fn counted(&self, evaluation: Evaluation) -> Evaluation {
         if !evaluation.is_refused() {
             self.watch.bar.inc(1);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
@@ -10,12 +10,14 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use super::progress::{Counted, Stop, Watch};
 use super::{CliError, Exit, Overrides, report, terminal};
 use crate::archive::{Batch, RunData, RunDir, Setup, default_run_path};
-use crate::evaluator::Evaluator;
+use crate::evaluator::{Evaluator, replicate_workloads};
 use crate::plot;
-use crate::search::{self, Committed, Driver, STRATEGIES, Settings, Sink, SinkError, StopReason, hypervolume_history};
+use crate::search::{
+    self, Committed, Driver, STRATEGIES, Settings, Sink, SinkError, Stagnation, StopReason, hypervolume_history,
+};
 use crate::shortlist::{self, Shortlist};
 use crate::space::{self, Study};
-use crate::workload;
+use crate::workload::{self, Load, Workload};
 
 /// Search a space: simulate candidates over all cores, keep the frontier, write a shortlist
 ///
@@ -68,7 +70,15 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let loaded = workload::load_with_notes(&study.workload)?;
     terminal::notes(&loaded.notes);
     let workload = &loaded.workload;
-    let evaluator = Evaluator::new(&study, workload, study.seed);
+    if study.search.ladder == Some(true) && workload.load != Load::Open {
+        let help = "leave out `search.ladder`, or `workload.concurrency`";
+        return Err(CliError::user(
+            "search.ladder = \"on\" looks through windows of time, which a closed loop does not have",
+            help,
+        ));
+    }
+    let replicates = replicate_workloads(&study)?;
+    let evaluator = Evaluator::new(&study, workload, study.seed).with_replicates(&replicates).with_windows();
     let stop = Stop::on_signals()?;
 
     let mut run = match resumed {
@@ -96,7 +106,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let stored: Vec<_> = run.batches(&study)?.into_iter().map(|b| (b.index as usize, b.evaluations)).collect();
     let kept: usize = stored.iter().map(|(_, evaluations)| evaluations.len()).sum();
 
-    let settings = Settings { budget: study.search.budget, batch: study.search.batch, threads };
+    let settings = settings(&study, workload, threads);
     let mut strategy =
         search::strategy(&study.search.strategy, &study.space, study.objectives.len(), study.seed, study.search.budget)
             .map_err(|e| CliError::User(e.to_string()))?;
@@ -133,6 +143,19 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     text.push_str(&whereabouts(run.path(), complete));
     terminal::emit(text)?;
     Ok(exit)
+}
+
+fn settings(study: &Study, workload: &Workload, threads: usize) -> Settings {
+    let search = &study.search;
+    Settings {
+        budget: search.budget,
+        batch: search.batch,
+        threads,
+        ladder: search.uses_ladder(workload),
+        early_abort: search.early_abort,
+        stagnation: search.stagnation_window.map(|window| Stagnation { window, gain: search.stagnation_gain }),
+        max_wall: search.max_wall_s.map(Duration::from_secs_f64),
+    }
 }
 
 fn all_cores() -> usize {
@@ -227,12 +250,26 @@ fn found(data: &RunData, shortlist: &Shortlist) -> String {
 }
 
 fn stop_words(stop: StopReason, progress: &search::Progress, study: &Study) -> String {
-    let done = progress.simulations;
+    let done = match progress.screened {
+        0 => progress.simulations.to_string(),
+        looks => format!("{} (and {looks} candidates seen through windows only)", progress.simulations),
+    };
     match stop {
+        StopReason::Budget if progress.screened > 0 => {
+            format!("the budget of {} simulations is spent: {done}", study.search.budget)
+        }
         StopReason::Budget => format!("the budget of {} simulations is spent", study.search.budget),
         StopReason::Exhausted => format!("the strategy had nothing new to propose after {done} simulations"),
         StopReason::Refusals => {
             format!("stopped because {} candidates were refused and only {done} simulated", progress.refused)
+        }
+        StopReason::Stagnation => format!(
+            "ended after {done} simulations: over the last {} the hypervolume grew less than {} %",
+            study.search.stagnation_window.unwrap_or_default(),
+            100.0 * study.search.stagnation_gain
+        ),
+        StopReason::WallTime => {
+            format!("ended after {done} simulations: {} s are over", study.search.max_wall_s.unwrap_or_default())
         }
         StopReason::Interrupted => format!("stopped after {done} of {} simulations", study.search.budget),
     }

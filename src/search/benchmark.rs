@@ -70,7 +70,7 @@ impl Benchmark {
         let m = self.evaluate.objectives();
         let budget = evaluations.iter().copied().max().unwrap_or(0);
         let mut strategy = strategy(name, &self.space, m, seed, budget)?;
-        let settings = Settings { budget, batch, threads: 1 };
+        let settings = Settings::plain(budget, batch, 1);
         let summary = Driver::new(&self.space, self.evaluate.as_ref(), settings)
             .run(strategy.as_mut(), &mut ())
             .expect("nothing is resumed, kept or spawned");

@@ -3,15 +3,20 @@
 //!
 //! Nothing here depends on the number of threads, on completion order, or on a clock: the same
 //! space, strategy, seed and batch size give the same batches, and a run that is resumed after any
-//! batch continues as the uninterrupted one would have.
+//! batch continues as the uninterrupted one would have. (A limit on wall time decides after which
+//! batch a run ends, and nothing else.)
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::history::Gauge;
-use super::{Evaluate, Evaluation, Strategy};
+use super::ladder::Ladder;
+use super::stagnation::{Stagnation, StagnationWatch};
+use super::{Evaluate, Evaluation, Fidelity, Strategy};
+use crate::frontier::Front;
 use crate::space::{Candidate, Space};
 
 /// Rounds in which a strategy may propose nothing new before the search ends.
@@ -20,15 +25,31 @@ const STALE_ROUNDS: usize = 64;
 const REFUSALS_PER_SIMULATION: usize = 20;
 
 /// How much to simulate, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Most simulations. A candidate refused before simulation costs none, but a run ends after 20
-    /// refusals per simulation of the budget.
+    /// refusals per simulation of the budget; a look through windows costs its share of one.
     pub budget: usize,
     /// Candidates per batch. Part of the study: another batch size is another run.
     pub batch: usize,
     /// Threads that simulate; changes the wall time and nothing else. At least 1.
     pub threads: usize,
+    /// Look through windows of the workload first, where the evaluator can, and simulate whole only
+    /// what could still matter.
+    pub ladder: bool,
+    /// Let the evaluator end a simulation early once its candidate cannot matter any more.
+    pub early_abort: bool,
+    /// Ends the search when its hypervolume has stopped growing.
+    pub stagnation: Option<Stagnation>,
+    /// Ends the search after the first batch that is complete this long after the start.
+    pub max_wall: Option<Duration>,
+}
+
+impl Settings {
+    /// Whole simulations only, to the end of the budget.
+    pub const fn plain(budget: usize, batch: usize, threads: usize) -> Self {
+        Settings { budget, batch, threads, ladder: false, early_abort: false, stagnation: None, max_wall: None }
+    }
 }
 
 /// One evaluation as it entered the archive.
@@ -44,8 +65,12 @@ pub struct Committed {
 /// Where a running search stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
-    /// Simulations so far, those of a resumed run included.
+    /// Whole simulations so far, those of a resumed run included, and those that ended early.
     pub simulations: usize,
+    /// Candidates that were only looked at through windows so far.
+    pub screened: usize,
+    /// What all that cost so far, in simulations; rounded down.
+    pub spent: usize,
     /// Candidates refused before simulation so far.
     pub refused: usize,
     /// Candidates that keep every constraint so far.
@@ -86,6 +111,10 @@ pub enum StopReason {
     Exhausted,
     /// Far more candidates were refused than simulated.
     Refusals,
+    /// The hypervolume has stopped growing.
+    Stagnation,
+    /// The wall time that was given is over.
+    WallTime,
     /// The stop flag was raised.
     Interrupted,
 }
@@ -176,11 +205,18 @@ impl<'a> Driver<'a> {
                     .map_err(|source| DriverError::Threads { threads, source })?,
             ),
         };
+        let m = self.evaluate.objectives();
+        let ladder = self.evaluate.screen_cost().filter(|_| self.settings.ladder);
         let mut run = Run {
             places: FxHashMap::default(),
             committed: Vec::new(),
-            gauge: Gauge::new(self.evaluate.objectives()),
+            gauge: Gauge::new(m),
+            front: Front::new(m),
+            stagnation: self.settings.stagnation.map(|rule| StagnationWatch::new(rule, m)),
+            ladder: ladder.map(|cost| (cost, Ladder::new(m))),
             simulations: 0,
+            screened: 0,
+            spent: 0.0,
             refused: 0,
             feasible: 0,
             batches: 0,
@@ -197,9 +233,10 @@ impl<'a> Driver<'a> {
         pool: Option<&rayon::ThreadPool>,
     ) -> Result<StopReason, DriverError> {
         let most_refused = self.settings.budget.saturating_mul(REFUSALS_PER_SIMULATION);
+        let started = Instant::now();
         let mut stale = 0;
         loop {
-            let left = self.settings.budget - run.simulations;
+            let left = run.affordable(self.settings.budget);
             if left == 0 {
                 return Ok(StopReason::Budget);
             }
@@ -210,6 +247,9 @@ impl<'a> Driver<'a> {
             let replaying = run.batches < self.stored.len();
             if !replaying && self.stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
                 return Ok(StopReason::Interrupted);
+            }
+            if !replaying && run.batches > 0 && self.settings.max_wall.is_some_and(|most| started.elapsed() >= most) {
+                return Ok(StopReason::WallTime);
             }
             let asked = strategy.ask(self.settings.batch.max(1).min(left));
             if asked.is_empty() {
@@ -222,30 +262,89 @@ impl<'a> Driver<'a> {
             }
             if !new.is_empty() {
                 let batch = run.batches;
-                let evaluations = match self.stored.get(batch) {
-                    Some(stored) => self.stored_batch(stored, batch, &new)?,
-                    None => self.evaluate_all(&new, pool),
+                let stored = match self.stored.get(batch) {
+                    Some(stored) => Some(self.stored_batch(stored, batch, &new)?),
+                    None => None,
                 };
+                let evaluations = self.evaluate_all(run, &new, stored, pool)?;
                 run.commit(evaluations, strategy.name());
                 if !replaying {
                     let first = run.committed.len() - new.len();
                     sink.batch(batch, &run.committed[first..]).map_err(|source| DriverError::Sink { batch, source })?;
                 }
                 sink.progress(&run.progress());
+                if run.has_stagnated() {
+                    return self.check_all_replayed(run, StopReason::Stagnation);
+                }
             }
             let told: Vec<Evaluation> = asked.iter().map(|c| run.committed[run.places[c]].evaluation.clone()).collect();
             strategy.tell(&told);
         }
     }
 
-    fn evaluate_all(&self, new: &[Candidate], pool: Option<&rayon::ThreadPool>) -> Vec<Evaluation> {
-        let evaluations: Vec<Evaluation> = match pool {
-            None => new.iter().map(|c| self.evaluate.evaluate(c)).collect(),
-            // One at a time: simulations differ in length by orders of magnitude.
-            Some(pool) => pool.install(|| new.par_iter().with_max_len(1).map(|c| self.evaluate.evaluate(c)).collect()),
+    /// The evaluations of a batch: simulated, or taken from the store; with a ladder, those that a
+    /// look spares are committed as the look saw them.
+    fn evaluate_all(
+        &self,
+        run: &mut Run,
+        new: &[Candidate],
+        stored: Option<Vec<Evaluation>>,
+        pool: Option<&rayon::ThreadPool>,
+    ) -> Result<Vec<Evaluation>, DriverError> {
+        let rivals: &[f64] = if self.settings.early_abort { run.front.points() } else { &[] };
+        let simulate = |candidate: &Candidate| match self.settings.early_abort {
+            true => self.evaluate.evaluate_against(candidate, rivals),
+            false => self.evaluate.evaluate(candidate),
         };
-        for (evaluation, candidate) in evaluations.iter().zip(new) {
-            assert_eq!(evaluation.candidate, *candidate, "an evaluation is of the candidate that was given");
+        let all: Vec<&Candidate> = new.iter().collect();
+        let Some((_, ladder)) = &mut run.ladder else {
+            return Ok(stored.unwrap_or_else(|| self.each(&all, simulate, pool)));
+        };
+        // A resumed run takes the looks again, for what the ladder learns from them is not stored.
+        let looks = self.each(&all, |candidate| self.evaluate.screen(candidate), pool);
+        let is_promoted: Vec<bool> = looks.iter().map(|look| ladder.promotes(look)).collect();
+        let evaluations = match stored {
+            Some(stored) => {
+                let agrees = |(e, promoted): (&Evaluation, &bool)| {
+                    *promoted == (e.fidelity != Fidelity::Windows) || e.is_refused()
+                };
+                if !stored.iter().zip(&is_promoted).all(agrees) {
+                    let detail = "it simulated other candidates whole than this search would".to_owned();
+                    return Err(DriverError::Mismatch { batch: run.batches, detail });
+                }
+                stored
+            }
+            None => {
+                let promoted: Vec<&Candidate> =
+                    new.iter().zip(&is_promoted).filter(|(_, p)| **p).map(|(c, _)| c).collect();
+                let mut simulated = self.each(&promoted, simulate, pool).into_iter();
+                let mut next = |(look, promoted): (&Evaluation, &bool)| match promoted {
+                    true => simulated.next().expect("one per promoted candidate"),
+                    false => look.clone(),
+                };
+                looks.iter().zip(&is_promoted).map(&mut next).collect()
+            }
+        };
+        for ((look, evaluation), _) in looks.iter().zip(&evaluations).zip(&is_promoted).filter(|(_, p)| **p) {
+            ladder.learn(look, evaluation);
+        }
+        Ok(evaluations)
+    }
+
+    /// What a function makes of each candidate, in their order, on all threads.
+    fn each(
+        &self,
+        candidates: &[&Candidate],
+        evaluate: impl Fn(&Candidate) -> Evaluation + Sync,
+        pool: Option<&rayon::ThreadPool>,
+    ) -> Vec<Evaluation> {
+        let evaluations: Vec<Evaluation> = match pool {
+            None => candidates.iter().map(|c| evaluate(c)).collect(),
+            // One at a time: simulations differ in length by orders of magnitude.
+            Some(pool) => pool.install(|| candidates.par_iter().with_max_len(1).map(|c| evaluate(c)).collect()),
+        };
+        for (evaluation, candidate) in evaluations.iter().zip(candidates) {
+            assert_eq!(evaluation.candidate, **candidate, "an evaluation is of the candidate that was given");
             assert_eq!(evaluation.objectives.len(), self.evaluate.objectives(), "objectives of every evaluation");
         }
         evaluations
@@ -300,7 +399,15 @@ struct Run {
     places: FxHashMap<Candidate, usize>,
     committed: Vec<Committed>,
     gauge: Gauge,
+    /// Of what is feasible.
+    front: Front,
+    stagnation: Option<StagnationWatch>,
+    /// With what a look costs.
+    ladder: Option<(f64, Ladder)>,
     simulations: usize,
+    screened: usize,
+    /// In simulations.
+    spent: f64,
     refused: usize,
     feasible: usize,
     batches: usize,
@@ -321,21 +428,47 @@ impl Run {
 
     fn commit(&mut self, evaluations: Vec<Evaluation>, strategy: &'static str) {
         for evaluation in evaluations {
+            let look = self.ladder.as_ref().map_or(0.0, |(cost, _)| *cost);
             if evaluation.is_refused() {
                 self.refused += 1;
+            } else if evaluation.fidelity == Fidelity::Windows {
+                self.screened += 1;
+                self.spent += look;
             } else {
                 self.simulations += 1;
+                self.spent += 1.0 + look;
             }
-            self.feasible += usize::from(evaluation.is_feasible());
+            if evaluation.is_feasible() {
+                self.feasible += 1;
+                self.front.insert(&evaluation.objectives, 0);
+            }
             self.gauge.add(&evaluation);
+            if let Some(watch) = &mut self.stagnation {
+                watch.add(&evaluation);
+            }
             self.committed.push(Committed { evaluation, strategy, batch: self.batches });
         }
         self.batches += 1;
     }
 
+    /// Candidates that the rest of a budget pays for, even if all are simulated whole.
+    fn affordable(&self, budget: usize) -> usize {
+        let look = self.ladder.as_ref().map_or(0.0, |(cost, _)| *cost);
+        // Sums of looks are not exact.
+        let left = budget as f64 - self.spent + 1e-6;
+        if left < 1.0 { 0 } else { ((left / (1.0 + look)) as usize).max(1) }
+    }
+
+    fn has_stagnated(&mut self) -> bool {
+        let simulations = self.simulations + self.screened;
+        self.stagnation.as_mut().is_some_and(|watch| watch.has_stopped(simulations))
+    }
+
     fn progress(&mut self) -> Progress {
         Progress {
             simulations: self.simulations,
+            screened: self.screened,
+            spent: self.spent as usize,
             refused: self.refused,
             feasible: self.feasible,
             batches: self.batches,

@@ -8,15 +8,18 @@ pub mod driver;
 pub mod genetic;
 pub mod grid;
 pub mod history;
+mod ladder;
 mod memory;
 pub mod problems;
 pub mod random;
 pub mod sobol;
+mod stagnation;
 mod survival;
 pub mod tabular;
 
 pub use driver::{Committed, Driver, DriverError, Progress, RunSummary, Settings, Sink, SinkError, StopReason};
 pub use history::hypervolume_history;
+pub use stagnation::Stagnation;
 
 use crate::space::{Candidate, Space};
 
@@ -35,12 +38,70 @@ pub struct Evaluation {
     pub metrics: Vec<f64>,
     /// Why the candidate was refused or is infeasible, in words.
     pub reason: Option<String>,
+    /// How much of the simulation lies behind the values.
+    pub fidelity: Fidelity,
+    /// With replications: half the width of the 80 % interval of each objective's mean; else empty.
+    pub half_widths: Vec<f64>,
+}
+
+/// How much of the simulation lies behind an evaluation. Only a full one can be on the frontier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fidelity {
+    /// All of it, or a refusal before any of it.
+    #[default]
+    Full,
+    /// Windows of the workload: the values are estimates.
+    Windows,
+    /// Ended early, because it could no longer be feasible or non-dominated: values and violation
+    /// are lower bounds.
+    Aborted,
+}
+
+impl Fidelity {
+    /// All of them.
+    pub const ALL: [Fidelity; 3] = [Fidelity::Full, Fidelity::Windows, Fidelity::Aborted];
+
+    /// The word in the archive.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fidelity::Full => "full",
+            Fidelity::Windows => "windows",
+            Fidelity::Aborted => "aborted",
+        }
+    }
 }
 
 impl Evaluation {
-    /// Whether every constraint holds.
+    /// A refusal before simulation, for this reason.
+    pub fn refused(candidate: Candidate, objectives: usize, metrics: usize, reason: String) -> Evaluation {
+        Evaluation {
+            candidate,
+            objectives: vec![f64::NAN; objectives],
+            violation: f64::INFINITY,
+            metrics: vec![f64::NAN; metrics],
+            reason: Some(reason),
+            fidelity: Fidelity::Full,
+            half_widths: Vec::new(),
+        }
+    }
+
+    /// Objectives of a candidate that keeps every constraint, and nothing else: enough for a
+    /// problem that is not a study.
+    pub fn plain(candidate: Candidate, objectives: Vec<f64>) -> Evaluation {
+        Evaluation {
+            candidate,
+            objectives,
+            violation: 0.0,
+            metrics: Vec::new(),
+            reason: None,
+            fidelity: Fidelity::Full,
+            half_widths: Vec::new(),
+        }
+    }
+
+    /// Whether it was simulated whole and every constraint holds.
     pub fn is_feasible(&self) -> bool {
-        self.violation == 0.0
+        self.violation == 0.0 && self.fidelity == Fidelity::Full
     }
 
     /// Whether it was refused before simulation, and so cost nothing.
@@ -56,6 +117,23 @@ pub trait Evaluate: Sync {
     fn objectives(&self) -> usize;
     /// Evaluates one canonical candidate.
     fn evaluate(&self, candidate: &Candidate) -> Evaluation;
+    /// As [`Evaluate::evaluate`], but may end early, with [`Fidelity::Aborted`], once the candidate
+    /// provably breaks a constraint or is dominated by one of `rivals`: row-major objectives of
+    /// feasible candidates. A pure function of both.
+    fn evaluate_against(&self, candidate: &Candidate, _rivals: &[f64]) -> Evaluation {
+        self.evaluate(candidate)
+    }
+    /// What a look through windows costs as a share of a whole evaluation; `None` when there is no
+    /// such look.
+    fn screen_cost(&self) -> Option<f64> {
+        None
+    }
+    /// A look at a candidate through windows of the workload, with [`Fidelity::Windows`]; a refusal
+    /// is one at once. A pure function of the candidate. Only asked where
+    /// [`Evaluate::screen_cost`] names a cost.
+    fn screen(&self, candidate: &Candidate) -> Evaluation {
+        self.evaluate(candidate)
+    }
 }
 
 /// A search strategy. Deterministic: what it asks depends only on its seed and on what it was told.

@@ -142,7 +142,7 @@ impl Evaluate for Problem {
         };
         let x: Vec<f64> = candidate.levels.iter().enumerate().map(real).collect();
         let objectives = self.values(&x);
-        Evaluation { candidate: candidate.clone(), objectives, violation: 0.0, metrics: Vec::new(), reason: None }
+        Evaluation::plain(candidate.clone(), objectives)
     }
 }
 

@@ -105,12 +105,9 @@ impl Evaluate for Table {
     fn evaluate(&self, candidate: &Candidate) -> Evaluation {
         let m = self.minimize.len();
         let row = self.rows.get(candidate).map(|&row| &self.objectives[row as usize * m..][..m]);
-        Evaluation {
-            candidate: candidate.clone(),
-            objectives: row.map_or(vec![f64::NAN; m], <[f64]>::to_vec),
-            violation: if row.is_some() { 0.0 } else { f64::INFINITY },
-            metrics: Vec::new(),
-            reason: row.is_none().then(|| "not in the table".to_owned()),
+        match row {
+            Some(objectives) => Evaluation::plain(candidate.clone(), objectives.to_vec()),
+            None => Evaluation::refused(candidate.clone(), m, 0, "not in the table".to_owned()),
         }
     }
 }

@@ -74,7 +74,13 @@ impl<'a> Deployer<'a> {
             (shape, timing)
         };
         let shapes = study.worker_shapes().into_iter().map(build).collect();
-        Deployer { study, shapes, demand: Demand::of(workload) }
+        Deployer { study, shapes, demand: Demand::of([workload]) }
+    }
+
+    /// A worker must be able to serve each of these workloads instead.
+    pub fn serving(mut self, workloads: &[&Workload]) -> Self {
+        self.demand = Demand::of(workloads.iter().copied());
+        self
     }
 
     /// Where the pass times of the space's worker shapes come from, a line each.
@@ -221,10 +227,10 @@ struct Longest {
 }
 
 impl Demand {
-    fn of(workload: &Workload) -> Demand {
-        let mut longest: Vec<Longest> = workload
-            .requests
-            .iter()
+    fn of<'w>(workloads: impl IntoIterator<Item = &'w Workload>) -> Demand {
+        let mut longest: Vec<Longest> = workloads
+            .into_iter()
+            .flat_map(|w| &w.requests)
             .map(|r| Longest {
                 input_tokens: r.input_tokens,
                 total_tokens: u64::from(r.input_tokens) + u64::from(r.output_tokens),

@@ -131,6 +131,17 @@ pub(crate) fn search(checked: &Checked) -> Option<SearchSpec> {
         strategy: checked.text("search.strategy")?,
         budget: size("search.budget")?,
         batch: size("search.batch")?,
+        replicates: size("search.replicates")?,
+        ladder: match checked.text("search.ladder")?.as_str() {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        },
+        ladder_share: checked.real("search.ladder_share")?,
+        early_abort: checked.flag("search.early_abort")?,
+        stagnation_window: size("search.stagnation_window"),
+        stagnation_gain: checked.real("search.stagnation_gain")?,
+        max_wall_s: checked.given("search.max_wall_s").and_then(|found| found.value.as_f64()),
     })
 }
 

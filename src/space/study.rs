@@ -9,7 +9,7 @@ use super::{Candidate, Space, Value, deploy};
 use crate::catalog::{Dtype, GpuSpec, ModelSpec};
 use crate::timing::{TimingSpec, WorkerShape};
 use crate::twin::deployment::Sla;
-use crate::workload::{SourceSpec, WorkloadSpec};
+use crate::workload::{Load, SourceSpec, Workload, WorkloadSpec};
 
 /// A checked search-space TOML.
 #[derive(Clone, Debug)]
@@ -89,6 +89,32 @@ pub struct SearchSpec {
     pub budget: usize,
     /// Candidates per batch; part of the study, not of the machine.
     pub batch: usize,
+    /// Simulations per candidate, with other seeds each; objectives are their means.
+    pub replicates: usize,
+    /// Look through windows of the trace first; `None`: where the workload is long.
+    pub ladder: Option<bool>,
+    /// Share of the workload that the windows hold together, warm-up included.
+    pub ladder_share: f64,
+    /// End simulations early that cannot matter any more.
+    pub early_abort: bool,
+    /// Simulations over which the hypervolume must have grown; `None`: never ends for that.
+    pub stagnation_window: Option<usize>,
+    /// Growth that counts, as a share of the hypervolume.
+    pub stagnation_gain: f64,
+    /// Wall time after which a run ends with the batch in flight, s.
+    pub max_wall_s: Option<f64>,
+}
+
+impl SearchSpec {
+    /// Requests from which looks through windows pay by themselves.
+    const LONG: usize = 50_000;
+
+    /// Whether candidates are looked at through windows first: as asked, or else in open loop where
+    /// the workload is long.
+    pub fn uses_ladder(&self, workload: &Workload) -> bool {
+        let can = workload.load == Load::Open;
+        can && self.ladder.unwrap_or(self.replicates == 1 && workload.requests.len() >= Self::LONG)
+    }
 }
 
 impl Constraint {

@@ -243,10 +243,20 @@ impl<'a> Cluster<'a> {
     fn outcome(self, deployment: &Deployment, pool: &Pool, per_request: bool) -> Outcome {
         let states = &self.requests.states;
         let end = states.iter().map(|s| s.last_token_ms).filter(|t| !t.is_nan()).fold(0.0, f64::max);
-        let start = states.iter().map(|s| s.arrival_ms).filter(|t| !t.is_nan()).fold(f64::INFINITY, f64::min);
+        let measured_from_ms = self.requests.workload.measured_from_ms;
+        let is_measured = |t: &f64| *t >= measured_from_ms;
+        let start = states.iter().map(|s| s.arrival_ms).filter(is_measured).fold(f64::INFINITY, f64::min);
         let duration_ms = (end - start).max(0.0);
         let records: Vec<RequestRecord> =
             states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r)).collect();
+        let measured: Vec<RequestRecord>;
+        let counted = if measured_from_ms > 0.0 {
+            measured =
+                records.iter().filter(|r| r.arrival_ms.is_nan() || is_measured(&r.arrival_ms)).cloned().collect();
+            &measured
+        } else {
+            &records
+        };
         let gpus = pool.workers * pool.gpus_per_worker;
         let cluster = ClusterUse {
             duration_ms,
@@ -258,7 +268,7 @@ impl<'a> Cluster<'a> {
         };
         let tally = &self.requests.tally;
         Outcome {
-            metrics: metrics(&records, tally, &cluster, &deployment.sla),
+            metrics: metrics(counted, tally, &cluster, &deployment.sla),
             passes: tally.passes,
             steps: tally.steps,
             requests: per_request.then_some(records),

@@ -250,6 +250,7 @@ impl Builder {
             session_offsets,
             session_requests,
             session_names: self.session_names,
+            measured_from_ms: 0.0,
             path_cache: Default::default(),
             grows: false,
             load: Load::Open,

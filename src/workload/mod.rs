@@ -79,6 +79,8 @@ pub struct Workload {
     pub grows: bool,
     /// How requests are offered.
     pub load: Load,
+    /// Requests that arrive earlier are served but not measured: they fill queues and caches. ms.
+    pub measured_from_ms: f64,
     /// Where it came from: file name or generator, for reports.
     pub source: String,
     /// SHA-256 of the trace's bytes, or of the generator's settings, lower-case hex.

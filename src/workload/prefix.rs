@@ -381,6 +381,7 @@ mod tests {
             load: Load::Open,
             source: String::new(),
             sha256: String::new(),
+            measured_from_ms: 0.0,
             path_cache: PathCache::default(),
         };
         for (i, (tokens, ids)) in prompts.iter().enumerate() {

@@ -123,6 +123,7 @@ impl Workload {
             session_offsets,
             session_requests,
             session_names,
+            measured_from_ms: 0.0,
             path_cache: Default::default(),
             grows: self.grows,
             load: self.load,

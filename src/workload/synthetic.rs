@@ -99,6 +99,7 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
         session_offsets,
         session_requests,
         session_names,
+        measured_from_ms: 0.0,
         path_cache: Default::default(),
         grows: spec.turns > 1,
         load: Load::Open,

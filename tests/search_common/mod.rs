@@ -44,13 +44,7 @@ impl Evaluate for Toy {
         let workers = if level(0) == 0 { at(2) + 1.0 } else { at(3) + at(4) + 2.0 };
         let gpus = tp * workers;
         if gpus > 24.0 {
-            return Evaluation {
-                candidate: candidate.clone(),
-                objectives: vec![f64::NAN; 2],
-                violation: f64::INFINITY,
-                metrics: vec![f64::NAN; 3],
-                reason: Some(format!("needs {gpus} GPUs")),
-            };
+            return Evaluation::refused(candidate.clone(), 2, 3, format!("needs {gpus} GPUs"));
         }
         let balance = if level(0) == 0 { 1.3 } else { 1.0 + 0.2 * (at(3) - 0.5 * at(4) - 1.0).abs() };
         let router = 1.0 + 0.15 * f64::from(2 - level(5)) + 0.02 * (at(6) - 5.0).powi(2);
@@ -60,11 +54,10 @@ impl Evaluate for Toy {
         let cost = gpus * (1.0 + 2.0 * (load - 1.0).max(0.0));
         let over = (latency / 200.0 - 1.0).max(0.0);
         Evaluation {
-            candidate: candidate.clone(),
-            objectives: vec![cost, latency],
             violation: over,
             metrics: vec![gpus, cost, latency],
             reason: (over > 0.0).then(|| "latency".to_owned()),
+            ..Evaluation::plain(candidate.clone(), vec![cost, latency])
         }
     }
 }

@@ -212,5 +212,53 @@ const OTHERS: &[Key] = &[
         "candidates",
         "Candidates per batch: part of the study, not of the machine, so that results do not depend on the number of threads.",
     ),
+    int(
+        "search.replicates",
+        1,
+        64,
+        value(Literal::Int(1)),
+        "simulations",
+        "Simulations per candidate, each with other seeds, the same ones for all candidates; objectives and constraints are means over them, and the 80 % interval of each objective is kept. A generated workload is drawn anew for each.",
+    ),
+    choice(
+        "search.ladder",
+        &["auto", "on", "off"],
+        &[],
+        value(Literal::Text("auto")),
+        "Look at each candidate through windows of the workload first, and simulate whole only what could still be on the frontier. `auto`: in open loop from 50,000 requests. Whatever is on the frontier or the shortlist was simulated whole.",
+    ),
+    Key {
+        path: "search.ladder_share",
+        kind: Kind::Real { min: 0.0, max: 0.5, open: true },
+        fallback: value(Literal::Real(0.1)),
+        doc: "Share of the workload's time that the windows take together; a third of each warms the caches and is not measured.",
+        ..DEFAULT
+    },
+    flag(
+        "search.early_abort",
+        value(Literal::Bool(false)),
+        "End a simulation as soon as its candidate provably breaks a constraint or is dominated. What is feasible and what is on the frontier stays the same; the values of such a candidate are lower bounds, marked `aborted`.",
+    ),
+    int(
+        "search.stagnation_window",
+        1,
+        100_000_000,
+        OPTIONAL,
+        "simulations",
+        "End the search when the hypervolume has grown less than `stagnation_gain` over so many simulations.",
+    ),
+    Key {
+        path: "search.stagnation_gain",
+        kind: Kind::Real { min: 0.0, max: 1.0, open: false },
+        fallback: value(Literal::Real(0.001)),
+        doc: "Growth of the hypervolume over the window, as a share of it, below which the search ends.",
+        ..DEFAULT
+    },
+    positive(
+        "search.max_wall_s",
+        OPTIONAL,
+        "s",
+        "End the search after the first batch that is complete so long after the command began; a resumed run has the time anew.",
+    ),
     int("shortlist.size", 1, 1000, value(Literal::Int(6)), "configurations", "Most entries of the shortlist."),
 ];
