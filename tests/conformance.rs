@@ -17,7 +17,7 @@ use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology};
 use servescout::twin::router::kv::Kv;
-use servescout::twin::router::{Policy, View};
+use servescout::twin::router::{Placement, Policy, View};
 use servescout::twin::{self, RequestRecord, Status};
 use servescout::workload::{self, Workload, WorkloadSpec};
 
@@ -113,16 +113,15 @@ impl Case {
     /// The same with every request on the worker that the peer chose; and by how many blocks that was
     /// not the cheapest one for our router, at worst.
     fn simulate_on_the_peers_workers(&self) -> (Vec<RequestRecord>, f64) {
-        let Topology::Aggregated(pool) = &self.deployment.topology;
         let router = &self.deployment.router;
         let rng = ChaCha8Rng::seed_from_u64(7);
         let regret = Rc::new(Cell::new(0.0));
         let policy = Recorded {
             workers: self.placements(),
-            router: Kv::new(router.clone(), pool.workers as usize, self.peer.len(), rng),
+            router: Kv::new(router.clone(), self.peer.len(), rng),
             regret: regret.clone(),
         };
-        let outcome = twin::simulate_placed(&self.deployment, &self.workload, Box::new(policy), true);
+        let outcome = twin::simulate_placed(&self.deployment, &self.workload, vec![Box::new(policy)], true);
         (outcome.requests.unwrap(), regret.get())
     }
 }
@@ -144,17 +143,20 @@ struct Recorded {
 }
 
 impl Policy for Recorded {
-    fn place(&mut self, request: u32, view: &View) -> usize {
+    fn place(&mut self, request: u32, view: &View) -> Placement {
         let worker = self.workers[request as usize];
         let costs = self.router.costs(request, view);
         let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
         self.regret.set(self.regret.get().max(costs[worker] - least));
-        self.router.assign(request, worker, view);
-        worker
+        Placement::Worker(self.router.assign(request, worker, view))
     }
 
     fn reads_caches(&self) -> bool {
         self.router.reads_caches()
+    }
+
+    fn worker_ready(&mut self, worker: usize, view: &View) {
+        self.router.worker_ready(worker, view);
     }
 
     fn first_token(&mut self, request: u32, worker: usize, view: &View) {

@@ -160,7 +160,7 @@ struct Counts {
 
 impl Replay<'_> {
     fn counts(&self) -> Counts {
-        let Topology::Aggregated(pool) = &self.deployment.topology;
+        let topology = &self.deployment.topology;
         let count = |metric| self.outcome.metrics.get(metric) as u64;
         Counts {
             requests: self.workload.requests.len(),
@@ -169,8 +169,8 @@ impl Replay<'_> {
             rejected: count(Metric::Rejected),
             unfinished: count(Metric::Unfinished),
             preemptions: count(Metric::Preemptions),
-            workers: pool.workers,
-            gpus: pool.workers * pool.gpus_per_worker,
+            workers: topology.pools().iter().map(|(_, pool)| pool.workers).sum(),
+            gpus: topology.gpus(),
         }
     }
 }

@@ -28,6 +28,47 @@ pub enum Topology {
     Aggregated(Pool),
 }
 
+impl Topology {
+    /// The pools at the start, with what their workers do, in the order of worker ids.
+    pub fn pools(&self) -> Vec<(Role, &Pool)> {
+        match self {
+            Topology::Aggregated(pool) => vec![(Role::Aggregated, pool)],
+        }
+    }
+
+    /// GPUs at the start.
+    pub fn gpus(&self) -> u32 {
+        self.pools().iter().map(|(_, pool)| pool.workers * pool.gpus_per_worker).sum()
+    }
+}
+
+/// What a worker does for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Everything.
+    Aggregated,
+    /// Computes prompts and hands their KV over.
+    Prefill,
+    /// Generates from prompts that were computed elsewhere.
+    Decode,
+}
+
+impl Role {
+    /// Number of roles.
+    pub const COUNT: usize = 3;
+    /// Every role.
+    pub const ALL: [Role; Role::COUNT] = [Role::Aggregated, Role::Prefill, Role::Decode];
+
+    /// As in TOML.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Aggregated => "aggregated",
+            Role::Prefill => "prefill",
+            Role::Decode => "decode",
+        }
+    }
+}
+
 /// Equal workers.
 #[derive(Clone, Debug)]
 pub struct Pool {

@@ -1,7 +1,7 @@
 //! The serving twin: a discrete-event simulation of a serving deployment on a virtual clock.
 
 pub mod cases;
-mod cluster;
+pub mod cluster;
 pub mod deployment;
 pub mod engine;
 pub mod histogram;
@@ -13,7 +13,7 @@ pub mod request;
 pub mod router;
 pub mod tally;
 
-pub use deployment::{Deployment, Topology};
+pub use deployment::{Deployment, Role, Topology};
 pub use outcome::{Outcome, RequestRecord, Status};
 
 use crate::workload::Workload;
@@ -21,18 +21,19 @@ use crate::workload::Workload;
 /// Simulates one deployment under one workload. Pure: no file, no clock, no thread, no global; the
 /// same arguments give the same outcome, bit for bit. `per_request` keeps a record of every request.
 pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
-    let Topology::Aggregated(pool) = &deployment.topology;
-    let policy = router::policy(&deployment.router, pool.workers as usize, workload.requests.len(), seed);
-    simulate_placed(deployment, workload, policy, per_request)
+    let requests = workload.requests.len();
+    let pools = deployment.topology.pools();
+    let policies = pools.iter().map(|&(role, _)| router::policy(&deployment.router, role, requests, seed));
+    simulate_placed(deployment, workload, policies.collect(), per_request)
 }
 
-/// [`simulate`] with a placement policy of the caller's own instead of `deployment.router`: a cost
-/// function under study, or placements recorded elsewhere.
+/// [`simulate`] with placement policies of the caller's own instead of `deployment.router`, one for
+/// each of [`Topology::pools`]: a cost function under study, or placements recorded elsewhere.
 pub fn simulate_placed(
     deployment: &Deployment,
     workload: &Workload,
-    policy: Box<dyn router::Policy>,
+    policies: Vec<Box<dyn router::Policy>>,
     per_request: bool,
 ) -> Outcome {
-    cluster::simulate(deployment, workload, policy, per_request)
+    cluster::simulate(deployment, workload, policies, Vec::new(), per_request)
 }

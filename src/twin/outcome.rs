@@ -6,7 +6,7 @@ use super::metrics::Metrics;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Completed,
-    /// Refused by the engine: it can never fit.
+    /// Refused: by the engine because it can never fit, or by the router.
     Rejected,
     /// Still in flight, or never started, when the simulation ended.
     Unfinished,

@@ -45,8 +45,8 @@ pub struct ClusterUse {
     pub gpu_ms: f64,
     pub gpus_peak: u32,
     pub scale_events: u64,
-    /// KV blocks of all workers.
-    pub kv_blocks: u64,
+    /// KV blocks of all workers, integrated over the duration, block ms.
+    pub kv_block_ms: f64,
     pub usd_per_gpu_hour: f64,
 }
 
@@ -128,7 +128,7 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     set(Preemptions, tally.preemptions as f64);
     set(RecomputedTokens, tally.recomputed_tokens as f64);
     set(ScaleEvents, cluster.scale_events as f64);
-    set(KvUtilMean, tally.held_block_ms / (cluster.duration_ms * cluster.kv_blocks as f64));
+    set(KvUtilMean, tally.held_block_ms / cluster.kv_block_ms);
     let with = |status: Status| records.iter().filter(|r| r.status == status).count() as f64;
     set(Completed, completed);
     set(Rejected, with(Status::Rejected));

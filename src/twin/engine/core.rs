@@ -210,6 +210,32 @@ pub trait Engine: std::fmt::Debug {
     /// Completes requests whose last token was emitted by the pass that ended.
     fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests);
 
+    /// Notes when a decoding request, about to leave, emitted its last token.
+    fn note_last_token(&mut self, request: u32, requests: &mut Requests) {
+        requests.states[request as usize].last_token_ms = self.core().now_ms;
+    }
+
+    /// Takes every request out of a worker that is lost: they keep their generated tokens and nothing
+    /// of their KV. Those admitted come first, then the waiting ones.
+    fn evacuate(&mut self, requests: &mut Requests) -> Vec<u32> {
+        let mut taken = std::mem::take(&mut self.core_mut().running);
+        for &request in &taken {
+            if requests.states[request as usize].decoding {
+                self.note_last_token(request, requests);
+                self.core_mut().decode.leave(&mut requests.states[request as usize]);
+            }
+        }
+        let core = self.core_mut();
+        taken.extend(core.waiting.drain(..));
+        taken.extend(core.inbox.drain(..).map(|(_, request)| request));
+        for &request in &taken {
+            let state = &mut requests.states[request as usize];
+            state.lost = state.lost.max(state.computed);
+            (state.computed, state.registered) = (0, 0);
+        }
+        taken
+    }
+
     /// Hands over a request that arrives at `at_ms`, not before any handed over earlier.
     fn push(&mut self, at_ms: f64, request: u32) {
         let core = self.core_mut();

@@ -503,32 +503,13 @@ impl Sglang {
         let state = &requests.states[request as usize];
         let left = state.output_tokens - self.core.decode.generated(state);
         self.left_decoding(left);
-        if let Some(at) = self.late.iter().position(|&r| r == request) {
-            self.late.remove(at);
-        } else {
-            self.note_last_token(request, requests);
-        }
+        self.note_last_token(request, requests);
+        self.late.retain(|&r| r != request);
         self.core.stop(index, requests);
         self.release(request, paths, requests);
         requests.states[request as usize].computed = 0;
         self.core.waiting.push_back(request);
         self.blocked_on = None;
-    }
-
-    /// When a request that leaves the decoding ones emitted its last token.
-    fn note_last_token(&mut self, request: u32, requests: &mut Requests) {
-        let state = &requests.states[request as usize];
-        let decoded_since = self.core.decode.generated(state) > state.generated;
-        let fresh = self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && !decoded_since);
-        let group = fresh.or(if self.emitted.is_empty() { None } else { Some(0) });
-        match group {
-            Some(group) => {
-                let state = &mut requests.states[request as usize];
-                state.last_token_ms = self.emitted[group].1;
-                self.emitted[group].0 -= 1;
-            }
-            None => requests.states[request as usize].last_token_ms = self.core.now_ms,
-        }
     }
 
     /// Gives back a request's pages; full ones stay cached.
@@ -618,6 +599,24 @@ impl Engine for Sglang {
 
     fn after_steady(&mut self, passes: u64, _blocks: u32, requests: &Requests) {
         self.after_decode(passes, &requests.states);
+    }
+
+    fn note_last_token(&mut self, request: u32, requests: &mut Requests) {
+        if self.late.contains(&request) {
+            return;
+        }
+        let state = &requests.states[request as usize];
+        let decoded_since = self.core.decode.generated(state) > state.generated;
+        let fresh = self.emitted.iter().position(|&(_, at)| at == state.last_token_ms && !decoded_since);
+        let group = fresh.or(if self.emitted.is_empty() { None } else { Some(0) });
+        match group {
+            Some(group) => {
+                let state = &mut requests.states[request as usize];
+                state.last_token_ms = self.emitted[group].1;
+                self.emitted[group].0 -= 1;
+            }
+            None => requests.states[request as usize].last_token_ms = self.core.now_ms,
+        }
     }
 
     fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests) {

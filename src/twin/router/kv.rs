@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
 
-use super::{Policy, View, argmin_random_tie};
+use super::{Placement, Policy, View, argmin_random_tie};
 use crate::twin::deployment::RouterConfig;
 
 #[derive(Default)]
@@ -26,27 +26,24 @@ struct Books {
 /// The KV-aware policy.
 pub struct Kv {
     config: RouterConfig,
+    /// By worker id.
     books: Vec<Books>,
     /// Outstanding prefill tokens that each request still stands for.
     outstanding: Vec<u32>,
+    /// What the last request asked for would cost on each candidate.
     costs: Vec<f64>,
+    /// Its prompt blocks found on each candidate.
     hits: Vec<u32>,
     rng: ChaCha8Rng,
 }
 
 impl Kv {
-    /// Empty books for all workers.
-    pub fn new(config: RouterConfig, workers: usize, requests: usize, rng: ChaCha8Rng) -> Self {
-        Kv {
-            config,
-            books: (0..workers).map(|_| Books::default()).collect(),
-            outstanding: vec![0; requests],
-            costs: Vec::with_capacity(workers),
-            hits: Vec::with_capacity(workers),
-            rng,
-        }
+    /// No workers yet.
+    pub fn new(config: RouterConfig, requests: usize, rng: ChaCha8Rng) -> Self {
+        Kv { config, books: Vec::new(), outstanding: vec![0; requests], costs: Vec::new(), hits: Vec::new(), rng }
     }
 
+    /// The position among the candidates of the one chosen.
     fn choose(&mut self) -> usize {
         let costs = self.costs.iter().copied();
         if self.config.temperature == 0.0 {
@@ -77,17 +74,18 @@ impl Kv {
 }
 
 impl Kv {
-    /// What the request would cost on each worker now, in blocks.
+    /// What the request would cost on each candidate now, in blocks.
     pub fn costs(&mut self, request: u32, view: &View) -> &[f64] {
         let size = f64::from(view.paths.block_size);
         let input_tokens = view.states[request as usize].input_tokens;
         let blocks = view.paths.prompt_blocks(request);
-        let least_prefill = self.books.iter().map(|b| b.prefill_tokens).min().unwrap_or(0);
+        let least_prefill = view.candidates().iter().map(|&w| self.books[w].prefill_tokens).min().unwrap_or(0);
         self.costs.clear();
         self.hits.clear();
-        for (books, worker) in self.books.iter().zip(view.workers) {
-            let in_flight = worker.core().now_ms > view.now_ms;
-            let hits = worker.core().kv.visible(view.paths, request, in_flight).min(blocks);
+        for &worker in view.candidates() {
+            let (books, core) = (&self.books[worker], view.engine(worker).core());
+            let in_flight = core.now_ms > view.now_ms;
+            let hits = core.kv.visible(view.paths, request, in_flight).min(blocks);
             let mut shared = 0;
             for &segment in view.paths.path(request) {
                 if shared >= blocks || !books.holders.contains_key(&segment) {
@@ -109,10 +107,12 @@ impl Kv {
         &self.costs
     }
 
-    /// Enters a request on a worker in the books, after [`Kv::costs`] was asked for it.
-    pub fn assign(&mut self, request: u32, worker: usize, view: &View) {
+    /// Enters a request in the books on the candidate at this position, after [`Kv::costs`] was asked
+    /// for it; that worker's id.
+    pub fn assign(&mut self, request: u32, candidate: usize, view: &View) -> usize {
+        let worker = view.candidates()[candidate];
         let input_tokens = view.states[request as usize].input_tokens;
-        let cached = (self.hits[worker] * view.paths.block_size).min(input_tokens);
+        let cached = (self.hits[candidate] * view.paths.block_size).min(input_tokens);
         self.outstanding[request as usize] = input_tokens - cached;
         let books = &mut self.books[worker];
         books.active_requests += 1;
@@ -124,15 +124,20 @@ impl Kv {
             }
             *holders += 1;
         }
+        worker
     }
 }
 
 impl Policy for Kv {
-    fn place(&mut self, request: u32, view: &View) -> usize {
+    fn place(&mut self, request: u32, view: &View) -> Placement {
         self.costs(request, view);
         let chosen = self.choose();
-        self.assign(request, chosen, view);
-        chosen
+        Placement::Worker(self.assign(request, chosen, view))
+    }
+
+    fn worker_ready(&mut self, worker: usize, _view: &View) {
+        let books = self.books.len().max(worker + 1);
+        self.books.resize_with(books, Books::default);
     }
 
     /// Even without a credit: what a worker holds is not outstanding prefill.

@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{InFlight, Policy, View};
+use super::{InFlight, Placement, Policy, View};
 
 /// Counts requests placed and not ended; ties go to a random worker.
 pub struct LeastLoaded {
@@ -11,20 +11,24 @@ pub struct LeastLoaded {
 }
 
 impl LeastLoaded {
-    /// All workers empty.
-    pub fn new(workers: usize, rng: ChaCha8Rng) -> Self {
-        LeastLoaded { in_flight: InFlight::new(workers), rng }
+    /// No workers yet.
+    pub fn new(rng: ChaCha8Rng) -> Self {
+        LeastLoaded { in_flight: InFlight::default(), rng }
     }
 }
 
 impl Policy for LeastLoaded {
-    fn place(&mut self, _request: u32, _view: &View) -> usize {
-        let worker = self.in_flight.least(0..self.in_flight.0.len(), &mut self.rng);
+    fn place(&mut self, _request: u32, view: &View) -> Placement {
+        let worker = self.in_flight.least(view.candidates().iter().copied(), &mut self.rng);
         self.in_flight.0[worker] += 1;
-        worker
+        Placement::Worker(worker)
     }
 
     fn ended(&mut self, _request: u32, worker: usize, _view: &View) {
         self.in_flight.0[worker] -= 1;
+    }
+
+    fn worker_ready(&mut self, worker: usize, _view: &View) {
+        self.in_flight.worker_ready(worker);
     }
 }

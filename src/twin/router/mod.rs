@@ -9,24 +9,54 @@ mod round_robin;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::deployment::{RouterConfig, RouterPolicy};
+use super::cluster::Fleet;
+use super::deployment::{Role, RouterConfig, RouterPolicy};
 use super::engine::Engine;
 use super::request::RequestState;
 use crate::workload::prefix::BlockPaths;
 
-/// What a policy sees when it places a request.
+/// What a policy sees.
 pub struct View<'a> {
-    /// Workers, brought up to the present when the policy asks for it.
-    pub workers: &'a [Box<dyn Engine>],
+    /// All workers, brought up to the present when the policy asks for it.
+    pub fleet: &'a Fleet,
+    /// Which of them the policy places requests on.
+    pub role: Role,
     pub paths: &'a BlockPaths,
     pub states: &'a [RequestState],
     pub now_ms: f64,
 }
 
-/// A placement policy. It keeps its own books from the edges it is told.
+impl<'a> View<'a> {
+    /// Ids of the workers that a request may be placed on now, ascending.
+    pub fn candidates(&self) -> &'a [usize] {
+        self.fleet.active(self.role)
+    }
+
+    /// The scheduler and cache of a worker that is not removed.
+    pub fn engine(&self, worker: usize) -> &'a dyn Engine {
+        self.fleet.engine(worker)
+    }
+}
+
+/// What a policy decides about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// It goes to this worker, one of the candidates.
+    Worker(usize),
+    /// The policy keeps it until [`Policy::release`] gives it back.
+    Queued,
+    /// It is refused.
+    Rejected,
+}
+
+/// A placement policy for the workers of one role. It keeps its own books from what it is told.
+///
+/// Workers are named by their ids, which grow over time and are never reused; those at the start are
+/// announced by [`Policy::worker_ready`] like all others. After every hook the cluster asks
+/// [`Policy::release`] until it has no more, provided that something is queued.
 pub trait Policy {
-    /// Chooses a worker for a request that arrives now.
-    fn place(&mut self, request: u32, view: &View) -> usize;
+    /// Decides about a request that reached this role now. There is at least one candidate.
+    fn place(&mut self, request: u32, view: &View) -> Placement;
     /// Whether [`Policy::place`] depends on what happened before; else all requests can be placed
     /// before anything runs.
     fn watches_requests(&self) -> bool {
@@ -36,37 +66,66 @@ pub trait Policy {
     fn reads_caches(&self) -> bool {
         false
     }
-    /// A request it placed emitted its first token.
+    /// A request it placed emitted its first token: on a prefill worker, its prompt is complete.
     fn first_token(&mut self, _request: u32, _worker: usize, _view: &View) {}
-    /// A request it placed completed or was rejected.
+    /// A request it placed left its worker: completed, rejected, or handed over.
     fn ended(&mut self, _request: u32, _worker: usize, _view: &View) {}
-}
-
-/// The policy of a deployment with this many workers.
-pub fn policy(config: &RouterConfig, workers: usize, requests: usize, seed: u64) -> Box<dyn Policy> {
-    match config.policy {
-        RouterPolicy::RoundRobin => Box::new(round_robin::RoundRobin::new(workers)),
-        RouterPolicy::Random => Box::new(random::Random::new(workers, stream(seed))),
-        RouterPolicy::LeastLoaded => Box::new(least_loaded::LeastLoaded::new(workers, stream(seed))),
-        RouterPolicy::PowerOfTwo => Box::new(power_of_two::PowerOfTwo::new(workers, stream(seed))),
-        RouterPolicy::Kv => Box::new(kv::Kv::new(config.clone(), workers, requests, stream(seed))),
+    /// A request it placed comes back from a worker that died; it will be placed again.
+    fn withdrawn(&mut self, request: u32, worker: usize, view: &View) {
+        self.ended(request, worker, view);
+    }
+    /// A worker takes requests from now on.
+    fn worker_ready(&mut self, _worker: usize, _view: &View) {}
+    /// A worker takes no more requests.
+    fn worker_draining(&mut self, _worker: usize, _view: &View) {}
+    /// A worker and its cache are gone; it has drained or died before, and none of its requests is left.
+    fn worker_removed(&mut self, _worker: usize, _view: &View) {}
+    /// Requests it keeps.
+    fn queued(&self) -> usize {
+        0
+    }
+    /// A queued request whose time has come, with where it goes (not [`Placement::Queued`]). There is
+    /// at least one candidate.
+    fn release(&mut self, _view: &View) -> Option<(u32, Placement)> {
+        None
+    }
+    /// When [`Policy::release`] has to be asked even if nothing happens; later than now, asked after
+    /// placements and releases while something is queued.
+    fn wake_ms(&self) -> f64 {
+        f64::INFINITY
     }
 }
 
-/// The router's own random stream, so that other draws do not shift it.
-fn stream(seed: u64) -> ChaCha8Rng {
+/// The policy of a deployment for workers of a role.
+pub fn policy(config: &RouterConfig, role: Role, requests: usize, seed: u64) -> Box<dyn Policy> {
+    let rng = stream(seed, role);
+    match config.policy {
+        RouterPolicy::RoundRobin => Box::new(round_robin::RoundRobin::default()),
+        RouterPolicy::Random => Box::new(random::Random::new(rng)),
+        RouterPolicy::LeastLoaded => Box::new(least_loaded::LeastLoaded::new(rng)),
+        RouterPolicy::PowerOfTwo => Box::new(power_of_two::PowerOfTwo::new(rng)),
+        RouterPolicy::Kv => Box::new(kv::Kv::new(config.clone(), requests, rng)),
+    }
+}
+
+/// A router's own random stream, so that other draws do not shift it.
+fn stream(seed: u64, role: Role) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(1);
+    rng.set_stream(match role {
+        Role::Aggregated => 1,
+        Role::Prefill => 2,
+        Role::Decode => 3,
+    });
     rng
 }
 
-/// Requests in flight per worker.
-#[derive(Debug)]
+/// Requests in flight per worker, by id.
+#[derive(Debug, Default)]
 struct InFlight(Vec<u32>);
 
 impl InFlight {
-    fn new(workers: usize) -> Self {
-        InFlight(vec![0; workers])
+    fn worker_ready(&mut self, worker: usize) {
+        self.0.resize(self.0.len().max(worker + 1), 0);
     }
 
     /// The least loaded of some workers; ties go to a uniformly random one.

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{InFlight, Policy, View};
+use super::{InFlight, Placement, Policy, View};
 
 /// Draws two distinct workers and takes the one with fewer requests in flight.
 pub struct PowerOfTwo {
@@ -12,27 +12,32 @@ pub struct PowerOfTwo {
 }
 
 impl PowerOfTwo {
-    /// All workers empty.
-    pub fn new(workers: usize, rng: ChaCha8Rng) -> Self {
-        PowerOfTwo { in_flight: InFlight::new(workers), rng }
+    /// No workers yet.
+    pub fn new(rng: ChaCha8Rng) -> Self {
+        PowerOfTwo { in_flight: InFlight::default(), rng }
     }
 }
 
 impl Policy for PowerOfTwo {
-    fn place(&mut self, _request: u32, _view: &View) -> usize {
-        let workers = self.in_flight.0.len();
-        let first = self.rng.random_range(0..workers);
-        let worker = if workers == 1 {
-            first
+    fn place(&mut self, _request: u32, view: &View) -> Placement {
+        let candidates = view.candidates();
+        let count = candidates.len();
+        let first = self.rng.random_range(0..count);
+        let worker = if count == 1 {
+            candidates[first]
         } else {
-            let second = (first + self.rng.random_range(1..workers)) % workers;
-            self.in_flight.least([first, second].into_iter(), &mut self.rng)
+            let second = (first + self.rng.random_range(1..count)) % count;
+            self.in_flight.least([candidates[first], candidates[second]].into_iter(), &mut self.rng)
         };
         self.in_flight.0[worker] += 1;
-        worker
+        Placement::Worker(worker)
     }
 
     fn ended(&mut self, _request: u32, worker: usize, _view: &View) {
         self.in_flight.0[worker] -= 1;
+    }
+
+    fn worker_ready(&mut self, worker: usize, _view: &View) {
+        self.in_flight.worker_ready(worker);
     }
 }

@@ -3,24 +3,24 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Policy, View};
+use super::{Placement, Policy, View};
 
 /// Seeded uniform choice.
 pub struct Random {
-    workers: usize,
     rng: ChaCha8Rng,
 }
 
 impl Random {
     /// Draws from `rng` once per request.
-    pub fn new(workers: usize, rng: ChaCha8Rng) -> Self {
-        Random { workers, rng }
+    pub fn new(rng: ChaCha8Rng) -> Self {
+        Random { rng }
     }
 }
 
 impl Policy for Random {
-    fn place(&mut self, _request: u32, _view: &View) -> usize {
-        self.rng.random_range(0..self.workers)
+    fn place(&mut self, _request: u32, view: &View) -> Placement {
+        let candidates = view.candidates();
+        Placement::Worker(candidates[self.rng.random_range(0..candidates.len())])
     }
 
     fn watches_requests(&self) -> bool {

@@ -1,25 +1,21 @@
 //! Workers in turn.
 
-use super::{Policy, View};
+use super::{Placement, Policy, View};
 
-/// A ring over workers.
+/// A ring over the workers that take requests.
+#[derive(Debug, Default)]
 pub struct RoundRobin {
-    workers: usize,
+    /// The least id that may come next.
     next: usize,
 }
 
-impl RoundRobin {
-    /// Starts with worker 0.
-    pub fn new(workers: usize) -> Self {
-        RoundRobin { workers, next: 0 }
-    }
-}
-
 impl Policy for RoundRobin {
-    fn place(&mut self, _request: u32, _view: &View) -> usize {
-        let worker = self.next;
-        self.next = (self.next + 1) % self.workers;
-        worker
+    fn place(&mut self, _request: u32, view: &View) -> Placement {
+        let candidates = view.candidates();
+        let at = candidates.partition_point(|&c| c < self.next);
+        let worker = candidates[at % candidates.len()];
+        self.next = worker + 1;
+        Placement::Worker(worker)
     }
 
     fn watches_requests(&self) -> bool {

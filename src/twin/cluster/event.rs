@@ -1,0 +1,52 @@
+//! What happens on the virtual clock, in a total order.
+
+use std::cmp::Ordering;
+
+use crate::twin::request::EdgeKind;
+
+/// A point on the virtual clock with what happens there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct At<T> {
+    pub ms: f64,
+    /// Breaks ties: smaller first.
+    pub rank: u64,
+    pub what: T,
+}
+
+impl<T: PartialEq> Eq for At<T> {}
+
+impl<T: PartialEq> PartialOrd for At<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: PartialEq> Ord for At<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.ms.total_cmp(&other.ms).then(self.rank.cmp(&other.rank))
+    }
+}
+
+/// What is known to happen at some time, besides arrivals.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Event {
+    /// A pass of a worker made something visible.
+    Edge { worker: u32, request: u32, kind: EdgeKind },
+    /// A killed worker ends the pass that was in flight.
+    Died { worker: u32 },
+    /// A starting worker becomes active.
+    Ready { worker: u32 },
+}
+
+impl Event {
+    /// Its place among events at the same time: by kind, then by worker where passes end, then first
+    /// in, first out.
+    pub fn rank(&self, sequence: u64) -> u64 {
+        let (kind, worker) = match *self {
+            Event::Edge { worker, .. } => (0, u64::from(worker)),
+            Event::Died { worker } => (1, u64::from(worker)),
+            Event::Ready { .. } => (2, 0),
+        };
+        kind << 61 | worker << 40 | sequence & ((1 << 40) - 1)
+    }
+}

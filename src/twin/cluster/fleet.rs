@@ -1,0 +1,198 @@
+//! The workers of a cluster through their lives: starting, active, draining, removed.
+//!
+//! Worker ids count up over the whole simulation and are never reused. GPU time is charged for
+//! workers that start, serve or drain.
+
+use std::sync::Arc;
+
+use crate::twin::deployment::{Deployment, Pool, Role};
+use crate::twin::engine::{Core, Engine, engine};
+use crate::workload::prefix::BlockPaths;
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Paid for, takes no requests yet.
+    Starting,
+    Active,
+    /// Finishes what it has, takes nothing new.
+    Draining,
+    /// Gone: drained, cancelled before it was ready, or dead.
+    Removed,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    pub role: Role,
+    pub state: State,
+    /// When it began to start, ms.
+    pub since_ms: f64,
+    /// Its scheduler and cache; none once it is removed.
+    pub(super) engine: Option<Box<dyn Engine>>,
+}
+
+/// What all workers of a role have in common.
+#[derive(Debug)]
+pub(super) struct Mould {
+    pub role: Role,
+    pool: Pool,
+    /// Its router reads caches.
+    pub journaled: bool,
+    segments: usize,
+    pass_by_pass: bool,
+    peer_compat: bool,
+}
+
+impl Mould {
+    pub fn new(role: Role, pool: &Pool, journaled: bool, paths: &Arc<BlockPaths>, deployment: &Deployment) -> Self {
+        Mould {
+            role,
+            pool: pool.clone(),
+            journaled,
+            segments: paths.segments(),
+            pass_by_pass: deployment.pass_by_pass,
+            peer_compat: deployment.peer_compat,
+        }
+    }
+
+    fn engine(&self) -> Box<dyn Engine> {
+        let Pool { engine: config, timing, .. } = &self.pool;
+        let mut core = Core::new(config, timing, self.segments, self.journaled, self.pass_by_pass);
+        core.peer_compat = self.peer_compat;
+        engine(core)
+    }
+}
+
+/// A change of what is paid for.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    at_ms: f64,
+    gpus: u32,
+    kv_blocks: u64,
+}
+
+/// All workers there ever were, by id.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    workers: Vec<Worker>,
+    moulds: Vec<Mould>,
+    /// Ids of workers that take requests, per role, ascending.
+    active: [Vec<usize>; Role::COUNT],
+    /// Ids of workers that have an engine, ascending.
+    pub(super) live: Vec<usize>,
+    /// When each worker must be advanced next, by id.
+    pub(super) wakes: Vec<f64>,
+    /// GPUs and KV blocks provisioned from a time on; the first entry is at 0.
+    provisioned: Vec<Change>,
+}
+
+impl Fleet {
+    pub(super) fn new(moulds: Vec<Mould>) -> Self {
+        let start = Change { at_ms: 0.0, gpus: 0, kv_blocks: 0 };
+        Fleet { moulds, provisioned: vec![start], ..Default::default() }
+    }
+
+    /// A worker that was ever there.
+    pub fn worker(&self, id: usize) -> &Worker {
+        &self.workers[id]
+    }
+
+    /// The scheduler and cache of a worker that is not removed.
+    pub fn engine(&self, id: usize) -> &dyn Engine {
+        self.workers[id].engine.as_deref().expect("a worker that is not removed")
+    }
+
+    pub(super) fn engine_mut(&mut self, id: usize) -> &mut Box<dyn Engine> {
+        self.workers[id].engine.as_mut().expect("a worker that is not removed")
+    }
+
+    /// Ids of the workers of a role that take requests, ascending.
+    pub fn active(&self, role: Role) -> &[usize] {
+        &self.active[role as usize]
+    }
+
+    /// Ids of the workers of a role in a state other than [`State::Removed`], ascending.
+    pub fn ids(&self, role: Role, state: State) -> impl DoubleEndedIterator<Item = usize> {
+        self.live.iter().copied().filter(move |&id| self.workers[id].role == role && self.workers[id].state == state)
+    }
+
+    /// Workers of a role that serve or soon will: what a scaling target is compared with.
+    pub fn provisioned(&self, role: Role) -> usize {
+        self.ids(role, State::Starting).count() + self.ids(role, State::Active).count()
+    }
+
+    /// The pool that workers of a role are made from.
+    pub fn pool(&self, role: Role) -> Option<&Pool> {
+        self.moulds.iter().find(|m| m.role == role).map(|m| &m.pool)
+    }
+
+    /// GPUs paid for now.
+    pub fn gpus(&self) -> u32 {
+        self.provisioned.last().map_or(0, |c| c.gpus)
+    }
+
+    /// Adds a worker in the given state (starting or active); its id.
+    pub(super) fn add(&mut self, role: Role, state: State, now_ms: f64) -> usize {
+        let mould = self.moulds.iter().find(|m| m.role == role).expect("a pool for every role that is scaled");
+        let engine = mould.engine();
+        let (gpus, blocks) = (mould.pool.gpus_per_worker, mould.pool.engine.gpu_blocks);
+        let id = self.workers.len();
+        self.workers.push(Worker { role, state, since_ms: now_ms, engine: Some(engine) });
+        self.wakes.push(f64::INFINITY);
+        self.live.push(id);
+        if state == State::Active {
+            self.active[role as usize].push(id);
+        }
+        let last = *self.provisioned.last().expect("starts with an entry");
+        self.provision(now_ms, last.gpus + gpus, last.kv_blocks + u64::from(blocks));
+        id
+    }
+
+    /// Moves a worker on in its life.
+    pub(super) fn set_state(&mut self, id: usize, state: State, now_ms: f64) {
+        let worker = &mut self.workers[id];
+        let (role, before) = (worker.role, std::mem::replace(&mut worker.state, state));
+        let active = &mut self.active[role as usize];
+        if before == State::Active {
+            active.retain(|&a| a != id);
+        }
+        if state == State::Active {
+            let at = active.partition_point(|&a| a < id);
+            active.insert(at, id);
+        }
+        if state == State::Removed && before != State::Removed {
+            let pool = self.pool(role).expect("workers come from pools");
+            let (gpus, blocks) = (pool.gpus_per_worker, u64::from(pool.engine.gpu_blocks));
+            self.workers[id].engine = None;
+            self.wakes[id] = f64::INFINITY;
+            self.live.retain(|&l| l != id);
+            let last = *self.provisioned.last().expect("starts with an entry");
+            self.provision(now_ms, last.gpus - gpus, last.kv_blocks - blocks);
+        }
+    }
+
+    fn provision(&mut self, at_ms: f64, gpus: u32, kv_blocks: u64) {
+        let last = self.provisioned.last_mut().expect("starts with an entry");
+        if last.at_ms == at_ms {
+            (last.gpus, last.kv_blocks) = (gpus, kv_blocks);
+        } else {
+            self.provisioned.push(Change { at_ms, gpus, kv_blocks });
+        }
+    }
+
+    /// GPUs provisioned over a time span: GPU ms, KV block ms, and the most GPUs at once.
+    pub(super) fn used(&self, from_ms: f64, to_ms: f64) -> (f64, f64, u32) {
+        let (mut gpu_ms, mut block_ms, mut peak) = (0.0, 0.0, 0);
+        for (index, change) in self.provisioned.iter().enumerate() {
+            let until = self.provisioned.get(index + 1).map_or(to_ms, |next| next.at_ms.min(to_ms));
+            let span = until - change.at_ms.max(from_ms);
+            if span >= 0.0 {
+                gpu_ms += f64::from(change.gpus) * span;
+                block_ms += change.kv_blocks as f64 * span;
+                peak = peak.max(change.gpus);
+            }
+        }
+        (gpu_ms, block_ms, peak)
+    }
+}

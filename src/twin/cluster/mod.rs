@@ -1,0 +1,226 @@
+//! The cluster: workers, routers and controllers on one virtual clock.
+//!
+//! # Time
+//!
+//! Events at one instant are settled in this order: what ended passes made visible (by worker, then
+//! in the order of the worker's own doing), deaths, workers that become ready, arrivals, the start of
+//! new passes, and last the controllers, which so see a settled cluster. Equal events are first in,
+//! first out. Workers run lazily: a worker is advanced only when it has something to decide, when a
+//! request reaches it, or when somebody reads its cache. When nothing that happens can change an
+//! arrival or a placement, every request is placed first and each worker then runs to its end by
+//! itself.
+//!
+//! # Parts
+//!
+//! * [`fleet`]: the workers through their lives, and what they cost. Ids are never reused.
+//! * [`Controller`]: something with instants of its own (a planner, faults) that acts on the cluster by
+//!   [`Cluster::scale_to`], [`Cluster::drain`], [`Cluster::kill`] and [`Cluster::start_worker`].
+//! * [`Policy`](super::router::Policy): each role has its own instance. It sees the workers of its role that
+//!   take requests, in ascending order of id. A request for which there is no such worker waits for
+//!   the next one that becomes ready; one that the policy keeps queued is asked for after every hook.
+//!
+//! Every request ends exactly once, completed or rejected; the simulation is over when all have.
+
+mod control;
+mod event;
+pub mod fleet;
+mod outcome;
+mod run;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+pub use control::Controller;
+use event::{At, Event};
+pub use fleet::{Fleet, State, Worker};
+
+use super::deployment::{Deployment, Role};
+use super::outcome::{Outcome, Status};
+use super::request::Requests;
+use super::router::{Policy, View};
+use crate::workload::prefix::BlockPaths;
+use crate::workload::{Load, Workload};
+
+/// What places requests on the workers of one role.
+struct Stage {
+    policy: Box<dyn Policy>,
+    /// Requests that no worker was there for.
+    parked: VecDeque<u32>,
+    /// When the policy may release a queued request by itself.
+    wake_ms: f64,
+}
+
+/// A running simulation.
+pub struct Cluster<'a> {
+    /// The workers.
+    pub fleet: Fleet,
+    /// The requests, by index in the workload, and the tallies.
+    pub requests: Requests<'a>,
+    /// Prefix identities of the requests.
+    pub paths: Arc<BlockPaths>,
+    deployment: &'a Deployment,
+    stages: [Option<Stage>; Role::COUNT],
+    /// Requests whose arrival is known, by (time, session, turn).
+    arrivals: BinaryHeap<Reverse<At<u32>>>,
+    events: BinaryHeap<Reverse<At<Event>>>,
+    /// Events scheduled so far.
+    sequence: u64,
+    /// Sessions not yet started, in closed loop.
+    next_session: usize,
+    /// Requests not ended.
+    left: usize,
+    scale_events: u64,
+    /// Killed workers whose last pass is in flight.
+    dying: Vec<usize>,
+    controllers: Vec<Box<dyn Controller>>,
+}
+
+/// Simulates a deployment whose requests `policies` place, one for each of its pools in their order,
+/// and on which `controllers` act.
+pub fn simulate(
+    deployment: &Deployment,
+    workload: &Workload,
+    policies: Vec<Box<dyn Policy>>,
+    controllers: Vec<Box<dyn Controller>>,
+    per_request: bool,
+) -> Outcome {
+    let mut cluster = Cluster::new(deployment, workload, policies, controllers);
+    if cluster.places_ahead() {
+        cluster.run_workers_apart();
+    } else {
+        cluster.run_events();
+    }
+    if cfg!(debug_assertions) {
+        cluster.check();
+    }
+    cluster.outcome(per_request)
+}
+
+impl<'a> Cluster<'a> {
+    fn new(
+        deployment: &'a Deployment,
+        workload: &'a Workload,
+        policies: Vec<Box<dyn Policy>>,
+        controllers: Vec<Box<dyn Controller>>,
+    ) -> Self {
+        let pools = deployment.topology.pools();
+        let (_, first) = pools[0];
+        let paths = workload.paths(first.engine.block_size);
+        let mut stages = [const { None }; Role::COUNT];
+        let mut moulds = Vec::new();
+        for (&(role, pool), policy) in pools.iter().zip(policies) {
+            moulds.push(fleet::Mould::new(role, pool, policy.reads_caches(), &paths, deployment));
+            stages[role as usize] = Some(Stage { policy, parked: VecDeque::new(), wake_ms: f64::INFINITY });
+        }
+        let mut cluster = Cluster {
+            fleet: Fleet::new(moulds),
+            requests: Requests::new(workload, first.engine.max_model_len),
+            paths,
+            deployment,
+            stages,
+            arrivals: BinaryHeap::new(),
+            events: BinaryHeap::new(),
+            sequence: 0,
+            next_session: 0,
+            left: workload.requests.len(),
+            scale_events: 0,
+            dying: Vec::new(),
+            controllers,
+        };
+        for (role, pool) in pools {
+            for _ in 0..pool.workers {
+                let id = cluster.fleet.add(role, State::Active, 0.0);
+                cluster.tell(0.0, role, |policy, view| policy.worker_ready(id, view));
+            }
+        }
+        let first = match workload.load {
+            Load::Open => workload.sessions(),
+            Load::Closed { concurrency } => workload.sessions().min(concurrency as usize),
+        };
+        for session in 0..first {
+            let request = workload.session(session)[0];
+            let at = match workload.load {
+                Load::Open => workload.requests[request as usize].arrival_ms,
+                Load::Closed { .. } => 0.0,
+            };
+            cluster.schedule(at, request);
+        }
+        cluster.next_session = first;
+        cluster
+    }
+
+    /// The deployment that is simulated.
+    pub fn deployment(&self) -> &'a Deployment {
+        self.deployment
+    }
+
+    /// Requests that have not ended, those that have not arrived included.
+    pub fn requests_left(&self) -> usize {
+        self.left
+    }
+
+    fn stage(&mut self, role: Role) -> &mut Stage {
+        self.stages[role as usize].as_mut().expect("a policy for every pool")
+    }
+
+    /// Whether nothing that happens can change an arrival or a placement.
+    fn places_ahead(&self) -> bool {
+        let workload = self.requests.workload;
+        let watches = self.stages.iter().flatten().any(|s| s.policy.watches_requests());
+        let aggregated = self.stages[Role::Aggregated as usize].is_some();
+        aggregated && !watches && self.controllers.is_empty() && !workload.has_turns() && workload.load == Load::Open
+    }
+
+    fn schedule(&mut self, at_ms: f64, request: u32) {
+        let r = &self.requests.workload.requests[request as usize];
+        let rank = u64::from(r.session) << 32 | u64::from(r.turn);
+        self.arrivals.push(Reverse(At { ms: at_ms, rank, what: request }));
+    }
+
+    fn schedule_event(&mut self, at_ms: f64, event: Event) {
+        self.sequence += 1;
+        self.events.push(Reverse(At { ms: at_ms, rank: event.rank(self.sequence), what: event }));
+    }
+
+    /// Tells a role's policy something, and places what it then releases.
+    fn tell(&mut self, now_ms: f64, role: Role, hook: impl FnOnce(&mut dyn Policy, &View)) {
+        let Some(stage) = &mut self.stages[role as usize] else { return };
+        let view = View { fleet: &self.fleet, role, paths: &self.paths, states: &self.requests.states, now_ms };
+        hook(&mut *stage.policy, &view);
+        if stage.policy.queued() > 0 {
+            self.release(now_ms, role);
+        }
+    }
+
+    /// Places requests that a policy had queued for as long as it lets any go.
+    fn release(&mut self, now_ms: f64, role: Role) {
+        loop {
+            if self.fleet.active(role).is_empty() {
+                break;
+            }
+            self.bring_caches_up_to(now_ms, role);
+            let Some(stage) = &mut self.stages[role as usize] else { return };
+            let view = View { fleet: &self.fleet, role, paths: &self.paths, states: &self.requests.states, now_ms };
+            match stage.policy.release(&view) {
+                Some((request, placement)) => self.settle(now_ms, request, placement),
+                None => break,
+            }
+        }
+        let stage = self.stage(role);
+        stage.wake_ms = if stage.policy.queued() > 0 { stage.policy.wake_ms() } else { f64::INFINITY };
+    }
+
+    /// Every request has ended, and every worker has all its blocks back. In debug builds only: a
+    /// release build counts what is left as unfinished.
+    fn check(&self) {
+        for (index, state) in self.requests.states.iter().enumerate() {
+            assert_ne!(state.status, Status::Unfinished, "work left but no event: request {index}");
+        }
+        for &worker in &self.fleet.live {
+            let core = self.fleet.engine(worker).core();
+            assert_eq!((core.in_flight(), core.kv.active(), core.decode.seqs()), (0, 0, 0));
+            core.kv.check();
+        }
+    }
+}

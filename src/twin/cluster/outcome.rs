@@ -1,0 +1,70 @@
+//! From a simulated cluster to its outcome.
+
+use super::Cluster;
+use crate::twin::outcome::{Outcome, RequestRecord, Status};
+use crate::twin::request::RequestState;
+use crate::twin::tally::{ClusterUse, metrics};
+use crate::workload::Request;
+
+impl Cluster<'_> {
+    pub(super) fn outcome(self, per_request: bool) -> Outcome {
+        let states = &self.requests.states;
+        let end = states.iter().map(|s| s.last_token_ms).filter(|t| !t.is_nan()).fold(0.0, f64::max);
+        let measured_from_ms = self.requests.workload.measured_from_ms;
+        let is_measured = |t: &f64| *t >= measured_from_ms;
+        let start = states.iter().map(|s| s.arrival_ms).filter(is_measured).fold(f64::INFINITY, f64::min);
+        let records: Vec<RequestRecord> =
+            states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r)).collect();
+        let measured: Vec<RequestRecord>;
+        let counted = if measured_from_ms > 0.0 {
+            measured =
+                records.iter().filter(|r| r.arrival_ms.is_nan() || is_measured(&r.arrival_ms)).cloned().collect();
+            &measured
+        } else {
+            &records
+        };
+        let (gpu_ms, kv_block_ms, gpus_peak) = self.fleet.used(start, end);
+        let cluster = ClusterUse {
+            duration_ms: (end - start).max(0.0),
+            gpu_ms,
+            gpus_peak,
+            scale_events: self.scale_events,
+            kv_block_ms,
+            usd_per_gpu_hour: self.deployment.usd_per_gpu_hour,
+        };
+        let tally = &self.requests.tally;
+        Outcome {
+            metrics: metrics(counted, tally, &cluster, &self.deployment.sla),
+            passes: tally.passes,
+            steps: tally.steps,
+            requests: per_request.then_some(records),
+        }
+    }
+}
+
+impl RequestState {
+    fn record(&self, request: &Request) -> RequestRecord {
+        let completed = self.status == Status::Completed;
+        let ttft_ms = self.first_token_ms - self.arrival_ms;
+        let e2e_ms = if completed && self.output_tokens > 0 { self.last_token_ms - self.arrival_ms } else { f64::NAN };
+        let output_tokens = if completed { self.output_tokens } else { self.generated };
+        RequestRecord {
+            row: request.row,
+            session: request.session,
+            turn: request.turn,
+            status: self.status,
+            arrival_ms: self.arrival_ms,
+            ttft_ms,
+            e2e_ms,
+            tpot_ms: if output_tokens > 1 { (e2e_ms - ttft_ms) / f64::from(output_tokens - 1) } else { f64::NAN },
+            input_tokens: self.input_tokens,
+            output_tokens,
+            reused_tokens: self.reused,
+            preemptions: self.preemptions,
+            worker: self.worker,
+            prefill_worker: u32::MAX,
+            queue_ms: self.admitted_ms - self.arrival_ms,
+            transfer_ms: f64::NAN,
+        }
+    }
+}

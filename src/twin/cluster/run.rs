@@ -1,0 +1,226 @@
+//! The event loop.
+
+use std::cmp::Reverse;
+
+use super::event::{At, Event};
+use super::{Cluster, Controller};
+use crate::twin::deployment::Role;
+use crate::twin::outcome::Status;
+use crate::twin::request::EdgeKind;
+use crate::twin::router::{Placement, View};
+use crate::workload::Load;
+
+impl Cluster<'_> {
+    /// Places every request first, then runs each worker by itself: its caches stay warm in ours.
+    pub(super) fn run_workers_apart(&mut self) {
+        while let Some(Reverse(At { ms, what: request, .. })) = self.arrivals.pop() {
+            self.requests.states[request as usize].arrival_ms = ms;
+            self.place(ms, Role::Aggregated, request);
+        }
+        for index in 0..self.fleet.live.len() {
+            let worker = self.fleet.live[index];
+            self.fleet.engine_mut(worker).run(f64::INFINITY, &self.paths, &mut self.requests);
+        }
+    }
+
+    pub(super) fn run_events(&mut self) {
+        self.requests.edges = Some(Vec::new());
+        let mut control_ms = self.next_control();
+        while self.left > 0 {
+            let event = self.events.peek().map_or(f64::INFINITY, |e| e.0.ms);
+            let arrival = self.arrivals.peek().map_or(f64::INFINITY, |a| a.0.ms);
+            let (worker, wake, ends_run) = self.next_wake();
+            let (queue, queued) = self.next_release();
+            let now = event.min(arrival).min(wake).min(queued);
+            if control_ms < now {
+                self.act(control_ms);
+                control_ms = self.next_control();
+                continue;
+            }
+            if now == f64::INFINITY {
+                return;
+            }
+            if wake == now && ends_run {
+                self.advance(worker, now);
+            } else if event == now {
+                let Some(Reverse(At { what: event, .. })) = self.events.pop() else { return };
+                match event {
+                    Event::Edge { worker, request, kind } => self.see(now, worker as usize, request, kind),
+                    Event::Died { worker } => self.died(now, worker as usize),
+                    Event::Ready { worker } => self.became_ready(now, worker as usize),
+                }
+            } else if queued == now {
+                self.release(now, queue);
+            } else if arrival == now {
+                let Some(Reverse(At { what: request, .. })) = self.arrivals.pop() else { return };
+                self.arrive(now, request);
+            } else {
+                self.advance(worker, now.next_up());
+            }
+            if !self.controllers.is_empty() {
+                control_ms = self.next_control();
+            }
+        }
+    }
+
+    /// The worker with the earliest wake, and whether a run of passes that began before ends there:
+    /// what that makes visible comes before anything else at that time.
+    fn next_wake(&self) -> (usize, f64, bool) {
+        let mut next = (0, f64::INFINITY, false);
+        for &worker in &self.fleet.live {
+            let wake = self.fleet.wakes[worker];
+            if wake < next.1 || (wake == next.1 && !next.2 && wake < f64::INFINITY) {
+                let ends_run = self.fleet.engine(worker).core().now_ms < wake;
+                if wake < next.1 || ends_run {
+                    next = (worker, wake, ends_run);
+                }
+            }
+        }
+        next
+    }
+
+    /// The earliest time at which a policy releases a queued request by itself.
+    fn next_release(&self) -> (Role, f64) {
+        let mut next = (Role::Aggregated, f64::INFINITY);
+        for role in Role::ALL {
+            if let Some(stage) = &self.stages[role as usize]
+                && stage.wake_ms < next.1
+            {
+                next = (role, stage.wake_ms);
+            }
+        }
+        next
+    }
+
+    fn next_control(&self) -> f64 {
+        self.controllers.iter().map(|c| c.next_ms()).fold(f64::INFINITY, f64::min)
+    }
+
+    /// Lets the controllers act whose time has come.
+    fn act(&mut self, now_ms: f64) {
+        self.with_controllers(|cluster, controller| {
+            if controller.next_ms() <= now_ms {
+                controller.act(now_ms, cluster);
+                debug_assert!(controller.next_ms() > now_ms, "a controller moves on");
+            }
+        });
+    }
+
+    fn with_controllers(&mut self, mut each: impl FnMut(&mut Self, &mut dyn Controller)) {
+        if self.controllers.is_empty() {
+            return;
+        }
+        let mut controllers = std::mem::take(&mut self.controllers);
+        for controller in &mut controllers {
+            each(self, &mut **controller);
+        }
+        self.controllers = controllers;
+    }
+
+    /// Does every pass of a worker that starts before `until_ms`.
+    pub(super) fn advance(&mut self, worker: usize, until_ms: f64) {
+        self.fleet.engine_mut(worker).run(until_ms, &self.paths, &mut self.requests);
+        self.refresh(worker);
+    }
+
+    /// Takes over a worker's new edges and the time of its next decision.
+    fn refresh(&mut self, worker: usize) {
+        let Some(mut edges) = self.requests.edges.take() else { return };
+        for edge in edges.drain(..) {
+            let event = Event::Edge { worker: worker as u32, request: edge.request, kind: edge.kind };
+            self.schedule_event(edge.at_ms, event);
+        }
+        self.requests.edges = Some(edges);
+        self.fleet.wakes[worker] = match self.dying.contains(&worker) {
+            true => f64::INFINITY,
+            false => self.fleet.engine_mut(worker).wake_ms(&self.requests),
+        };
+    }
+
+    fn arrive(&mut self, now_ms: f64, request: u32) {
+        self.requests.states[request as usize].arrival_ms = now_ms;
+        self.with_controllers(|cluster, controller| controller.arrived(now_ms, request, cluster));
+        self.place(now_ms, Role::Aggregated, request);
+    }
+
+    pub(super) fn bring_caches_up_to(&mut self, now_ms: f64, role: Role) {
+        if self.stage(role).policy.reads_caches() {
+            for index in 0..self.fleet.live.len() {
+                let worker = self.fleet.live[index];
+                if self.fleet.worker(worker).role == role
+                    && self.fleet.engine(worker).core().may_change_before(now_ms)
+                    && !self.dying.contains(&worker)
+                {
+                    self.advance(worker, now_ms);
+                }
+            }
+        }
+    }
+
+    /// Asks the role's policy where a request goes.
+    pub(super) fn place(&mut self, now_ms: f64, role: Role, request: u32) {
+        if self.fleet.active(role).is_empty() {
+            self.stage(role).parked.push_back(request);
+            return;
+        }
+        self.bring_caches_up_to(now_ms, role);
+        let Some(stage) = &mut self.stages[role as usize] else { return };
+        let view = View { fleet: &self.fleet, role, paths: &self.paths, states: &self.requests.states, now_ms };
+        let placement = stage.policy.place(request, &view);
+        self.settle(now_ms, request, placement);
+        if placement == Placement::Queued {
+            let stage = self.stage(role);
+            stage.wake_ms = stage.policy.wake_ms();
+        }
+    }
+
+    /// Does what a policy decided about a request.
+    pub(super) fn settle(&mut self, now_ms: f64, request: u32, placement: Placement) {
+        match placement {
+            Placement::Worker(worker) => {
+                self.requests.states[request as usize].worker = worker as u32;
+                if self.requests.edges.is_some() {
+                    self.advance(worker, now_ms);
+                }
+                self.fleet.engine_mut(worker).push(now_ms, request);
+                self.refresh(worker);
+            }
+            Placement::Queued => {}
+            Placement::Rejected => {
+                self.requests.states[request as usize].status = Status::Rejected;
+                self.end(now_ms, request);
+            }
+        }
+    }
+
+    /// What a pass made visible: the router's books, the session's next turn, the client's next slot.
+    fn see(&mut self, now_ms: f64, worker: usize, request: u32, kind: EdgeKind) {
+        let role = self.fleet.worker(worker).role;
+        match kind {
+            EdgeKind::FirstToken => {
+                self.tell(now_ms, role, |policy, view| policy.first_token(request, worker, view));
+                self.with_controllers(|cluster, controller| controller.first_token(now_ms, request, cluster));
+            }
+            EdgeKind::Ended => {
+                self.tell(now_ms, role, |policy, view| policy.ended(request, worker, view));
+                self.end(now_ms, request);
+                self.remove_if_drained(now_ms, worker);
+            }
+        }
+    }
+
+    /// A request has ended: what follows from that outside the workers.
+    fn end(&mut self, now_ms: f64, request: u32) {
+        self.left -= 1;
+        self.with_controllers(|cluster, controller| controller.ended(now_ms, request, cluster));
+        let workload = self.requests.workload;
+        let r = &workload.requests[request as usize];
+        if let Some(&next) = workload.session(r.session as usize).get(r.turn as usize + 1) {
+            self.schedule(now_ms + workload.requests[next as usize].delay_ms, next);
+        } else if workload.load != Load::Open && self.next_session < workload.sessions() {
+            let first = workload.session(self.next_session)[0];
+            self.next_session += 1;
+            self.schedule(now_ms, first);
+        }
+    }
+}
