@@ -10,8 +10,8 @@ use crate::twin::metrics::{self, METRICS, Metric};
 
 /// Fewest objectives of a search: with one there is nothing to trade off.
 pub const MIN_OBJECTIVES: usize = 2;
-/// Most objectives of a search: hypervolume is exact up to three.
-pub const MAX_OBJECTIVES: usize = 3;
+/// Most objectives of a search: beyond, nearly every candidate is on the frontier.
+pub const MAX_OBJECTIVES: usize = 4;
 /// Metrics that count good requests and so need `[sla]`.
 const NEEDS_SLA: [Metric; 4] =
     [Metric::GoodputRps, Metric::GoodputTokensPerS, Metric::SlaAttainment, Metric::UsdPerKreqGood];
@@ -70,8 +70,8 @@ pub(crate) fn objectives(checked: &Checked, is_search: bool, sources: &mut Sourc
     let is_given = checked.place("objectives").is_some();
     let wrong = (is_search && count < MIN_OBJECTIVES) || count > MAX_OBJECTIVES;
     if is_given && wrong && sources.error_count() == before {
-        let what = format!("a search has {MIN_OBJECTIVES} or {MAX_OBJECTIVES} objectives, and this one has {count}");
-        let why = "a frontier trades objectives off against each other; its hypervolume is exact up to three";
+        let what = format!("a search has {MIN_OBJECTIVES} to {MAX_OBJECTIVES} objectives, and this one has {count}");
+        let why = "a frontier trades objectives off against each other; with too many, nearly everything is on it";
         let remedy = if count < MIN_OBJECTIVES {
             "list another metric, such as minimize = [\"usd_per_mtok_output\", \"ttft_p90_ms\"]"
         } else {

@@ -43,7 +43,7 @@ pub const SECTIONS: &[Section] = &[
     section("timing", true, "How long a forward pass takes."),
     section("twin", true, "How the simulation works."),
     section("knobs", false, "What is searched: a list, a range, or one value per knob."),
-    section("objectives", true, "The metrics to trade off, two or three in all."),
+    section("objectives", true, "The metrics to trade off, two to four in all."),
     section(
         "constraints",
         true,
