@@ -53,11 +53,12 @@ pub(crate) fn run_note(run: &RunData, shortlist: &Shortlist) -> String {
     let counts = &shortlist.counts;
     let refused = if counts.refused == 0 { String::new() } else { format!(", {} refused", count(counts.refused)) };
     format!(
-        "{}: {} ({} feasible, {} infeasible{refused}); {} from {}",
+        "{}: {} ({} feasible, {} infeasible{refused}{}); {} from {}",
         run.study.name,
         counted(counts.evaluated, "candidate"),
         count(counts.feasible),
         count(counts.infeasible),
+        counts.spared_words(),
         counted(run.workload.requests, "request"),
         run.workload.source
     )
@@ -159,7 +160,7 @@ impl Scatter<'_> {
         Rows {
             frontier: self.frontier.iter().copied().filter(has_both).collect(),
             dominated: all().filter(|row| evaluations[*row].is_feasible() && !on_frontier.contains(row)).collect(),
-            infeasible: all().filter(|row| !evaluations[*row].is_feasible()).collect(),
+            infeasible: all().filter(|row| evaluations[*row].is_whole() && !evaluations[*row].is_feasible()).collect(),
             picks: self.shortlist.picks.iter().map(|pick| pick.row).filter(has_both).collect(),
         }
     }

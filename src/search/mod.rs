@@ -104,6 +104,11 @@ impl Evaluation {
         self.violation == 0.0 && self.fidelity == Fidelity::Full
     }
 
+    /// Whether it was simulated, and to the end: its values are what they are, not estimates.
+    pub fn is_whole(&self) -> bool {
+        self.fidelity == Fidelity::Full && !self.is_refused()
+    }
+
     /// Whether it was refused before simulation, and so cost nothing.
     pub fn is_refused(&self) -> bool {
         self.violation == f64::INFINITY && self.objectives.iter().all(|v| v.is_nan())

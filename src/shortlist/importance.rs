@@ -41,7 +41,7 @@ pub struct KnobImportance {
 /// feasible: outside the constraints, overload drowns what the knobs do within them.
 pub fn knob_importance(run: &RunData) -> Option<KnobImportance> {
     let study = &run.study;
-    let evaluations = run.evaluations();
+    let evaluations: Vec<&Evaluation> = run.evaluations().into_iter().filter(|e| e.is_whole()).collect();
     let is_finite = |e: &&&Evaluation| e.objectives.iter().all(|v| v.is_finite());
     let feasible: Vec<&Evaluation> =
         evaluations.iter().filter(is_finite).copied().filter(|e| e.is_feasible()).collect();

@@ -22,7 +22,7 @@ pub struct InertKnob {
 /// such pair shows, or fewer than three, is not judged; nor is one with a single value, nor one that
 /// gates others (its neighbours differ in more than it).
 pub fn inert_knobs(study: &Study, evaluations: &[&Evaluation]) -> Vec<InertKnob> {
-    let simulated: Vec<&Evaluation> = evaluations.iter().copied().filter(|e| !e.is_refused()).collect();
+    let simulated: Vec<&Evaluation> = evaluations.iter().copied().filter(|e| e.is_whole()).collect();
     let knobs = study.space.knobs.iter().enumerate();
     knobs
         .filter(|(_, knob)| knob.domain.values.len() > 1)

@@ -154,6 +154,7 @@ pub fn shortlist_json(run: &RunData, shortlist: &Shortlist) -> String {
                 ("feasible", counts.feasible.into()),
                 ("infeasible", counts.infeasible.into()),
                 ("refused", counts.refused.into()),
+                ("spared", counts.spared.into()),
                 ("frontier", counts.frontier.into()),
                 ("frontier_distinct", counts.distinct.into()),
             ]),

@@ -178,11 +178,12 @@ fn write_summary(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std:
     writeln!(out, "Workload: {requests} from {}.\n", escape_markdown(&run.workload.source))?;
     writeln!(
         out,
-        "{} evaluated: {} feasible, {} infeasible, {} refused before simulation.",
+        "{} evaluated: {} feasible, {} infeasible, {} refused before simulation{}.",
         counted(counts.evaluated, "candidate"),
         count(counts.feasible),
         count(counts.infeasible),
-        count(counts.refused)
+        count(counts.refused),
+        counts.spared_words()
     )?;
     if shortlist.feasible {
         let coverage = shortlist.coverage.map_or(String::new(), |share| {

@@ -26,7 +26,7 @@ pub(crate) fn nearest(study: &Study, evaluations: &[&Evaluation], size: usize) -
     let mut rows: Vec<usize> = (0..evaluations.len())
         .filter(|&row| {
             let violation = evaluations[row].violation;
-            violation.is_finite() && violation > 0.0 && !evaluations[row].is_refused()
+            violation.is_finite() && violation > 0.0 && evaluations[row].is_whole()
         })
         .collect();
     rows.sort_by(|&a, &b| evaluations[a].violation.total_cmp(&evaluations[b].violation).then(a.cmp(&b)));

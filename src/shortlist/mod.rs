@@ -35,6 +35,7 @@ pub use words::{count, counted, metric_label, metric_phrase, significant};
 pub use write::{recorded_size, write};
 
 use crate::archive::RunData;
+use crate::search::Fidelity;
 use crate::space::Constraint;
 use crate::twin::metrics::METRICS;
 
@@ -62,12 +63,22 @@ pub struct Counts {
     pub evaluated: usize,
     /// Refused before simulation.
     pub refused: usize,
+    /// Not simulated to the end, because a look through windows or a part of the simulation was
+    /// enough.
+    pub spared: usize,
     /// Simulated, but outside a constraint.
     pub infeasible: usize,
     pub feasible: usize,
     pub frontier: usize,
     /// Frontier members that are worth telling apart.
     pub distinct: usize,
+}
+
+impl Counts {
+    /// Those that were spared, as the end of a list; empty for none.
+    pub(crate) fn spared_words(&self) -> String {
+        if self.spared == 0 { String::new() } else { format!(", {} not simulated to the end", count(self.spared)) }
+    }
 }
 
 /// One entry.
@@ -135,6 +146,7 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
     let frontier = run.frontier();
     let feasible = evaluations.iter().filter(|e| e.is_feasible()).count();
     let refused = evaluations.iter().filter(|e| e.is_refused()).count();
+    let spared = evaluations.iter().filter(|e| e.fidelity != Fidelity::Full).count();
     let selection = if frontier.is_empty() {
         misses::nearest(&run.study, &evaluations, size)
     } else {
@@ -143,7 +155,8 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
     let counts = Counts {
         evaluated: evaluations.len(),
         refused,
-        infeasible: evaluations.len() - feasible - refused,
+        infeasible: evaluations.len() - feasible - refused - spared,
+        spared,
         feasible,
         frontier: frontier.len(),
         distinct: selection.distinct,

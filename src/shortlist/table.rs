@@ -20,11 +20,12 @@ struct Column {
 pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
     let counts = &shortlist.counts;
     let mut out = format!(
-        "{} evaluated: {} feasible, {} infeasible, {} refused; {} on the frontier\n",
+        "{} evaluated: {} feasible, {} infeasible, {} refused{}; {} on the frontier\n",
         counted(counts.evaluated, "candidate"),
         count(counts.feasible),
         count(counts.infeasible),
         count(counts.refused),
+        counts.spared_words(),
         count(counts.frontier)
     );
     match (shortlist.coverage, shortlist.picks.is_empty()) {
