@@ -15,6 +15,7 @@
 //! * [`archive`]: the run directory, Parquet in and out, resume.
 //! * [`shortlist`]: the few candidates worth GPU hours.
 //! * [`plot`]: figures, SVG and PNG.
+//! * [`validate`]: predictions held against measurements on real GPUs.
 //! * [`cli`]: one file per subcommand.
 
 #![forbid(unsafe_code)]
@@ -31,4 +32,5 @@ pub mod space;
 pub mod timing;
 pub mod twin;
 pub mod units;
+pub mod validate;
 pub mod workload;

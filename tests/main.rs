@@ -16,6 +16,7 @@ mod cli_surface;
 mod conformance;
 mod determinism;
 mod docs;
+mod fidelity;
 mod frontier_properties;
 mod jumping;
 mod layering;

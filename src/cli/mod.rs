@@ -9,6 +9,7 @@ pub mod check;
 pub mod completions;
 pub mod error;
 pub mod exit;
+pub mod fidelity;
 pub mod man;
 pub mod plot;
 mod progress;
@@ -57,6 +58,7 @@ enum Command {
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
     Timing(timing::TimingArgs),
+    Fidelity(fidelity::FidelityArgs),
     Bench(bench::BenchArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
@@ -100,6 +102,7 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
             timing::run(args, &mut text)?;
             terminal::emit(text)
         }
+        Command::Fidelity(args) => fidelity::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),

@@ -10,12 +10,15 @@ mod hypervolume;
 mod importance;
 mod labels;
 mod parallel;
+mod parity;
 mod render;
 mod scatter;
 mod scene;
 mod slices;
 mod style;
 mod thin;
+
+pub use parity::{Parity, check_name, draw_parity};
 
 use std::path::{Path, PathBuf};
 

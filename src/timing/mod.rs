@@ -7,6 +7,8 @@
 //! A [`TimingSpec`] is what the user asks for, a [`WorkerShape`] what it is asked of;
 //! [`TimingSpec::build`] makes the timing. [`memory::kv_capacity`] says how many KV tokens fit.
 
+pub mod calibration;
+mod factors;
 mod host;
 mod load;
 pub mod memory;
@@ -18,6 +20,8 @@ pub mod surface;
 
 use std::sync::Arc;
 
+pub use calibration::Calibration;
+pub use factors::{Corrected, PassFactors};
 pub use host::default_host_ms;
 pub use load::{DecodeRun, PassLoad};
 pub use roofline::Roofline;
@@ -38,6 +42,8 @@ pub enum Timing {
     Roofline(Arc<Roofline>),
     /// From measured tables.
     Surface(Arc<Surface>),
+    /// Another, corrected by how servers differ from it.
+    Corrected(Arc<Corrected>),
 }
 
 /// What a timing rests on, for manifests and reports.
@@ -67,6 +73,7 @@ impl Timing {
             }
             Timing::Roofline(roofline) => roofline.pass_ms(load),
             Timing::Surface(surface) => surface.pass_ms(load),
+            Timing::Corrected(corrected) => corrected.pass_ms(load),
         }
     }
 
@@ -81,6 +88,7 @@ impl Timing {
             Timing::Fixed { decode_ms, .. } => DecodeRun::constant(if seqs > 0 { *decode_ms } else { 0.0 }),
             Timing::Roofline(roofline) => roofline.decode_run(seqs, context_tokens),
             Timing::Surface(surface) => surface.decode_run(seqs, context_tokens),
+            Timing::Corrected(corrected) => corrected.decode_run(seqs, context_tokens, kv_pool_tokens),
         }
     }
 
@@ -101,6 +109,7 @@ impl Timing {
             },
             Timing::Roofline(roofline) => roofline.provenance(),
             Timing::Surface(surface) => surface.provenance(),
+            Timing::Corrected(corrected) => corrected.provenance(),
         }
     }
 }
