@@ -66,3 +66,18 @@ fn stagnation_and_time_end_a_run_and_say_so() {
     let (text, _) = run_to(0, &small_search(&directory.path().join("b"), &timed));
     assert!(text.contains("ended after") && text.contains("0.001 s are over"), "{text}");
 }
+
+/// The same candidates with and without: the same verdicts, and the same frontier to the bit.
+#[test]
+fn early_aborts_change_no_verdict() {
+    let directory = tempfile::tempdir().unwrap();
+    let (plain, aborting) = (directory.path().join("plain"), directory.path().join("aborting"));
+    let space = ["--set", "constraints.ttft_p99_ms.max=200", "--set", "workload.synthetic.sessions=300"];
+    let options = [&["--budget", "96", "--strategy", "sobol", "--threads", "2"][..], &space].concat();
+    run_to(0, &small_search(&plain, &options));
+    let (text, _) =
+        run_to(0, &small_search(&aborting, &[&options[..], &["--set", "search.early_abort=true"]].concat()));
+    assert!(text.contains("not simulated to the end"), "{text}");
+    let whole = std::fs::read_to_string(plain.join("frontier.csv")).unwrap();
+    assert_eq!(whole, std::fs::read_to_string(aborting.join("frontier.csv")).unwrap());
+}

@@ -1,10 +1,12 @@
 //! Simulates the candidates of a study: where the space, the workload and the twin meet the search.
 
+mod abort;
 mod replicates;
 mod windows;
 
 pub use replicates::replicate_workloads;
 
+use abort::Hopeless;
 use replicates::Means;
 use windows::Windows;
 
@@ -109,6 +111,21 @@ impl Evaluate for Evaluator<'_> {
                 evaluation.half_widths =
                     self.study.objectives.iter().filter_map(|o| means.half_width(o.metric)).collect();
                 evaluation
+            }
+            Err(refusal) => self.refused(candidate, refusal.to_string()),
+        }
+    }
+
+    fn evaluate_against(&self, candidate: &Candidate, rivals: &[f64]) -> Evaluation {
+        // The mean over replications can come out right after one went wrong.
+        let [workload] = self.workloads[..] else { return self.evaluate(candidate) };
+        match self.deployer.deployment(candidate) {
+            Ok(deployment) => {
+                let mut hopeless = Hopeless::new(self.study, rivals);
+                match twin::simulate_watched(&deployment, workload, self.seed, &mut hopeless) {
+                    Ok(outcome) => self.judged(candidate, &outcome.metrics.values),
+                    Err(best) => hopeless.evaluation(candidate, &best),
+                }
             }
             Err(refusal) => self.refused(candidate, refusal.to_string()),
         }

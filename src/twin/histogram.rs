@@ -72,6 +72,16 @@ impl Histogram {
         self.sum / self.total as f64
     }
 
+    /// The sample above which there are `above` others, to within 0.1%; `None` when there are no
+    /// more than those.
+    pub fn from_the_top(&self, above: u64) -> Option<f64> {
+        let mut seen = 0;
+        self.counts.iter().enumerate().rev().find_map(|(index, &count)| {
+            seen += count;
+            (seen > above).then(|| middle(index))
+        })
+    }
+
     /// Nearest-rank quantile (`q` in 0..=1) to within 0.1%, NaN when empty.
     pub fn quantile(&self, q: f64) -> f64 {
         if self.total == 0 {

@@ -1,5 +1,6 @@
 //! The serving twin: a discrete-event simulation of a serving deployment on a virtual clock.
 
+pub mod bounds;
 pub mod cases;
 pub mod cluster;
 pub mod deployment;
@@ -21,10 +22,26 @@ use crate::workload::Workload;
 /// Simulates one deployment under one workload. Pure: no file, no clock, no thread, no global; the
 /// same arguments give the same outcome, bit for bit. `per_request` keeps a record of every request.
 pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
+    simulate_placed(deployment, workload, policies(deployment, workload, seed), per_request)
+}
+
+/// [`simulate`], ended early when `watch` says so.
+///
+/// # Errors
+/// The best case that the simulation then still had.
+pub fn simulate_watched(
+    deployment: &Deployment,
+    workload: &Workload,
+    seed: u64,
+    watch: &mut dyn bounds::Watch,
+) -> Result<Outcome, bounds::BestCase> {
+    cluster::simulate_watched(deployment, workload, policies(deployment, workload, seed), Vec::new(), watch)
+}
+
+fn policies(deployment: &Deployment, workload: &Workload, seed: u64) -> Vec<Box<dyn router::Policy>> {
     let requests = workload.requests.len();
     let pools = deployment.topology.pools();
-    let policies = pools.iter().map(|&(role, _)| router::policy(&deployment.router, role, requests, seed));
-    simulate_placed(deployment, workload, policies.collect(), per_request)
+    pools.iter().map(|&(role, _)| router::policy(&deployment.router, role, requests, seed)).collect()
 }
 
 /// [`simulate`] with placement policies of the caller's own instead of `deployment.router`, one for

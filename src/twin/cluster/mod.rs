@@ -26,6 +26,7 @@ mod event;
 pub mod fleet;
 mod outcome;
 mod run;
+mod watched;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -35,12 +36,14 @@ pub use control::Controller;
 use event::{At, Event};
 pub use fleet::{Fleet, State, Worker};
 
+use super::bounds::{BestCase, Watch};
 use super::deployment::{Deployment, Role};
 use super::outcome::{Outcome, Status};
 use super::request::Requests;
 use super::router::{Policy, View};
 use crate::workload::prefix::BlockPaths;
 use crate::workload::{Load, Workload};
+use watched::Watcher;
 
 /// What places requests on the workers of one role.
 struct Stage {
@@ -74,6 +77,7 @@ pub struct Cluster<'a> {
     /// Killed workers whose last pass is in flight.
     dying: Vec<usize>,
     controllers: Vec<Box<dyn Controller>>,
+    watcher: Option<Watcher<'a>>,
 }
 
 /// Simulates a deployment whose requests `policies` place, one for each of its pools in their order,
@@ -86,15 +90,28 @@ pub fn simulate(
     per_request: bool,
 ) -> Outcome {
     let mut cluster = Cluster::new(deployment, workload, policies, controllers);
-    if cluster.places_ahead() {
-        cluster.run_workers_apart();
-    } else {
-        cluster.run_events();
-    }
-    if cfg!(debug_assertions) {
-        cluster.check();
-    }
+    cluster.run();
     cluster.outcome(per_request)
+}
+
+/// As [`simulate`], but ends early when `watch` says so.
+///
+/// # Errors
+/// The best case that the simulation then still had.
+pub fn simulate_watched<'a>(
+    deployment: &'a Deployment,
+    workload: &'a Workload,
+    policies: Vec<Box<dyn Policy>>,
+    controllers: Vec<Box<dyn Controller>>,
+    watch: &'a mut dyn Watch,
+) -> Result<Outcome, BestCase> {
+    let mut cluster = Cluster::new(deployment, workload, policies, controllers);
+    cluster.watcher = Some(Watcher::new(watch, workload.requests.len()));
+    cluster.run();
+    match cluster.watcher.take().and_then(|watcher| watcher.ended) {
+        Some(best) => Err(best),
+        None => Ok(cluster.outcome(false)),
+    }
 }
 
 impl<'a> Cluster<'a> {
@@ -127,6 +144,7 @@ impl<'a> Cluster<'a> {
             scale_events: 0,
             dying: Vec::new(),
             controllers,
+            watcher: None,
         };
         for (role, pool) in pools {
             for _ in 0..pool.workers {
@@ -148,6 +166,18 @@ impl<'a> Cluster<'a> {
         }
         cluster.next_session = first;
         cluster
+    }
+
+    fn run(&mut self) {
+        if self.places_ahead() {
+            self.run_workers_apart();
+        } else {
+            self.run_events();
+        }
+        let has_ended_early = self.watcher.as_ref().is_some_and(|w| w.ended.is_some());
+        if cfg!(debug_assertions) && !has_ended_early {
+            self.check();
+        }
     }
 
     /// The deployment that is simulated.

@@ -20,6 +20,9 @@ impl Cluster<'_> {
         for index in 0..self.fleet.live.len() {
             let worker = self.fleet.live[index];
             self.fleet.engine_mut(worker).run(f64::INFINITY, &self.paths, &mut self.requests);
+            if self.ends_after_workers(index + 1) {
+                return;
+            }
         }
     }
 
@@ -37,7 +40,7 @@ impl Cluster<'_> {
                 control_ms = self.next_control();
                 continue;
             }
-            if now == f64::INFINITY {
+            if now == f64::INFINITY || self.ends_early(now) {
                 return;
             }
             if wake == now && ends_run {
