@@ -31,6 +31,7 @@ mod space_errors;
 mod space_study;
 mod timing_kinds;
 mod timing_memory;
+mod timing_perfdb;
 mod timing_roofline;
 mod timing_surface;
 mod trace_errors;

@@ -98,7 +98,7 @@ fn capacity_is_what_the_fraction_leaves() {
     let c = kv_capacity(&shape, 8192, Some(0.9)).unwrap();
     let sum = c.weights_gib + c.activations_gib + c.runtime_gib + c.communication_gib + c.window_gib + c.kv_gib;
     assert!((sum - 0.9 * c.memory_gib).abs() < 1e-9);
-    assert!(c.arithmetic.contains(&format!("{} tokens", c.kv_tokens)), "{}", c.arithmetic);
+    assert!(c.arithmetic().contains(&format!("{} tokens", c.kv_tokens)), "{}", c.arithmetic());
     // More tokens per pass leave less; a mixture's head is counted outside parity.
     assert!(kv_capacity(&shape, 16_384, Some(0.9)).unwrap().kv_tokens < c.kv_tokens);
     let moe = worker("Qwen/Qwen3-30B-A3B", "h200", Backend::Vllm, Dtype::Bf16, Dtype::Bf16, 1);

@@ -1,15 +1,18 @@
-//! `servescout timing show|distill`: what the pass times of a worker are and rest on, and how the
-//! embedded tables are made.
+//! `servescout timing show|import|distill`: what the pass times of a worker are and rest on, the
+//! user's own measurements, and how the embedded tables are made.
+
+mod import;
 
 use std::fs;
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::catalog::{self, Backend, Dtype};
+use crate::catalog::{self, Backend, Dtype, GpuSpec, ModelSpec};
+use crate::timing::perfdb::PerfDbOptions;
 use crate::timing::surface::distill;
-use crate::timing::{PassLoad, SurfaceOptions, TimingSpec, WorkerShape, memory};
+use crate::timing::{PassLoad, SurfaceOptions, Timing, TimingSpec, WorkerShape, memory};
 
 /// Show the pass times of a worker and what they rest on
 #[derive(Args, Debug)]
@@ -22,11 +25,12 @@ pub struct TimingArgs {
 enum What {
     /// Pass times and KV capacity of one worker, with their source
     Show(Show),
-    /// Pack decomposed surfaces (JSON, plain or gzipped) into the form embedded in the binary
+    Import(import::Import),
+    /// Make the tables embedded in the binary out of an installed aiconfigurator-core
     #[command(hide = true)]
     Distill {
-        /// Decomposed surfaces
-        surfaces: PathBuf,
+        /// The installed package: its directory, the `systems` in it, or the virtual environment it is in
+        directory: PathBuf,
         /// File to write, `src/timing/data/surfaces.bin` in the source tree
         out: PathBuf,
     },
@@ -50,9 +54,19 @@ struct Show {
     /// KV-cache format: bf16, fp8
     #[arg(long, default_value = "bf16")]
     kv_dtype: String,
-    /// Kind of timing: surface, roofline
-    #[arg(long, default_value = "surface")]
-    kind: String,
+    /// Kind of timing: surface, perfdb, roofline; perfdb where there is a database
+    #[arg(long)]
+    kind: Option<String>,
+    /// An installed aiconfigurator-core, for perfdb
+    #[arg(long, value_name = "DIR")]
+    perf_db: Option<PathBuf>,
+    /// Whether each GPU holds whole experts; split ones by default where they were measured
+    #[arg(long)]
+    expert_parallel: Option<bool>,
+    /// Instead of tables, the duration of every pass in a CSV file with the columns phase (prefill or
+    /// decode), batch, isl (new tokens each), prefix and context (tokens each, decode)
+    #[arg(long, value_name = "FILE.csv")]
+    passes: Option<PathBuf>,
     /// Quantisation in the words of the measured tables, such as fp8_block
     #[arg(long)]
     quant: Option<String>,
@@ -80,73 +94,120 @@ pub enum TimingError {
 pub fn run(args: &TimingArgs, out: &mut dyn Write) -> Result<(), TimingError> {
     match &args.what {
         What::Show(show) => write_timing(show, out),
-        What::Distill { surfaces, out: target } => {
-            let named = |e: io::Error, path: &PathBuf| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
-            let bytes = fs::read(surfaces).map_err(|e| named(e, surfaces))?;
-            let json = if bytes.starts_with(&[0x1f, 0x8b]) {
-                let mut json = Vec::new();
-                flate2::read::GzDecoder::new(&bytes[..]).read_to_end(&mut json).map_err(|e| named(e, surfaces))?;
-                json
-            } else {
-                bytes
-            };
-            let at = |e: String| TimingError::Usage(format!("{}: {e}", surfaces.display()));
-            let library = distill::from_json(&json).map_err(at)?;
-            let packed = library.pack().map_err(at)?;
-            fs::write(target, &packed).map_err(|e| named(e, target))?;
+        What::Import(what) => import::run(what, out),
+        What::Distill { directory, out: target } => {
+            let (library, missing) = distill::from_database(directory).map_err(TimingError::Usage)?;
+            let packed = library.pack().map_err(TimingError::Usage)?;
+            fs::write(target, &packed).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", target.display())))?;
+            for reason in missing {
+                writeln!(out, "not measured: {reason}")?;
+            }
             writeln!(out, "{} configurations, {} bytes", library.configurations.len(), packed.len())?;
             Ok(())
         }
     }
 }
 
+fn unknown(what: &str, given: &str, instead: &str) -> TimingError {
+    TimingError::Usage(format!("there is no {what} {given}; did you mean {instead}?"))
+}
+
+fn model(name: &str) -> Result<&'static ModelSpec, TimingError> {
+    catalog::model(name).ok_or_else(|| unknown("model", name, catalog::nearest_model(name)))
+}
+
+fn gpu(name: &str) -> Result<&'static GpuSpec, TimingError> {
+    catalog::gpu(name).ok_or_else(|| unknown("GPU", name, catalog::nearest_gpu(name)))
+}
+
+fn backend(name: &str) -> Result<Backend, TimingError> {
+    let nearest = || catalog::nearest(name, Backend::ALL.map(Backend::name)).unwrap_or("vllm");
+    Backend::parse(name).ok_or_else(|| unknown("backend", name, nearest()))
+}
+
+fn format(name: &str) -> Result<Dtype, TimingError> {
+    let nearest = || catalog::nearest(name, Dtype::ALL.map(Dtype::name)).unwrap_or("bf16");
+    Dtype::parse(name).ok_or_else(|| unknown("format", name, nearest()))
+}
+
 fn worker(show: &Show) -> Result<WorkerShape, TimingError> {
-    let unknown = |what: &str, given: &str, instead: &str| {
-        TimingError::Usage(format!("there is no {what} {given}; did you mean {instead}?"))
-    };
-    let model = catalog::model(&show.model)
-        .ok_or_else(|| unknown("model", &show.model, catalog::nearest_model(&show.model)))?;
-    let gpu = catalog::gpu(&show.gpu).ok_or_else(|| unknown("GPU", &show.gpu, catalog::nearest_gpu(&show.gpu)))?;
-    let backend = Backend::parse(&show.backend).ok_or_else(|| {
-        unknown(
-            "backend",
-            &show.backend,
-            catalog::nearest(&show.backend, Backend::ALL.map(Backend::name)).unwrap_or("vllm"),
-        )
-    })?;
-    let format = |name: &str| {
-        Dtype::parse(name).ok_or_else(|| {
-            unknown("format", name, catalog::nearest(name, Dtype::ALL.map(Dtype::name)).unwrap_or("bf16"))
-        })
-    };
+    let model = model(&show.model)?;
     Ok(WorkerShape {
         dtype: show.dtype.as_deref().map_or(Ok(model.dtype), format)?,
         kv_dtype: format(&show.kv_dtype)?,
         model: model.clone(),
-        gpu: gpu.clone(),
-        backend,
+        gpu: gpu(&show.gpu)?.clone(),
+        backend: backend(&show.backend)?,
         tp: show.tp,
     })
 }
 
+fn spec(show: &Show) -> Result<TimingSpec, TimingError> {
+    let surface = SurfaceOptions {
+        aic_parity: show.aic_parity,
+        quant: show.quant.clone(),
+        expert_parallel: show.expert_parallel,
+        ..SurfaceOptions::default()
+    };
+    let kind = show.kind.as_deref().unwrap_or(if show.perf_db.is_some() { "perfdb" } else { "surface" });
+    match (kind, &show.perf_db) {
+        ("surface", None) => Ok(TimingSpec::Surface(surface)),
+        ("roofline", None) => Ok(TimingSpec::Roofline),
+        ("perfdb", Some(path)) => Ok(TimingSpec::PerfDb(PerfDbOptions { path: path.clone(), version: None, surface })),
+        ("perfdb", None) => {
+            Err(TimingError::Usage("kind perfdb needs --perf-db DIR, an installed aiconfigurator-core".into()))
+        }
+        ("surface" | "roofline", Some(_)) => {
+            Err(TimingError::Usage(format!("--perf-db does not apply to kind {kind}")))
+        }
+        (other, _) => Err(TimingError::Usage(format!("there is no kind {other} to show: surface, perfdb or roofline"))),
+    }
+}
+
+/// Every pass of a CSV file with its duration, ms.
+fn write_passes(timing: &Timing, path: &Path, out: &mut dyn Write) -> Result<(), TimingError> {
+    let text = fs::read_to_string(path).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap_or_default().split(',').map(str::trim).collect();
+    let at = |line: usize, what: String| TimingError::Usage(format!("{}:{line}: {what}", path.display()));
+    let column =
+        |name: &str| header.iter().position(|c| *c == name).ok_or_else(|| at(1, format!("there is no column {name}")));
+    let (phase, batch) = (column("phase")?, column("batch")?);
+    let [isl, prefix, context] = ["isl", "prefix", "context"].map(|c| column(c).ok());
+    writeln!(out, "phase,batch,isl,prefix,context,latency_ms")?;
+    for (number, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let count = |column: Option<usize>| -> Result<u32, TimingError> {
+            match column.and_then(|c| fields.get(c)).copied().unwrap_or("0") {
+                "" => Ok(0),
+                text => text.parse().map_err(|_| at(number + 2, format!("{text} is no number of tokens or sequences"))),
+            }
+        };
+        let (batch, isl, prefix, context) = (count(Some(batch))?, count(isl)?, count(prefix)?, count(context)?);
+        let phase = fields.get(phase).copied().unwrap_or_default();
+        let load = match phase {
+            "prefill" => (0..batch).fold(PassLoad::default(), |load, _| load.with_prefill(isl, prefix, true)),
+            "decode" => PassLoad::decode(batch, u64::from(batch) * u64::from(context), u64::MAX),
+            other => return Err(at(number + 2, format!("{other} is no phase: prefill or decode"))),
+        };
+        writeln!(out, "{phase},{batch},{isl},{prefix},{context},{}", timing.pass_ms(&load))?;
+    }
+    Ok(())
+}
+
 fn write_timing(show: &Show, out: &mut dyn Write) -> Result<(), TimingError> {
     let shape = worker(show)?;
-    let spec = match show.kind.as_str() {
-        "surface" => TimingSpec::Surface(SurfaceOptions {
-            aic_parity: show.aic_parity,
-            quant: show.quant.clone(),
-            ..SurfaceOptions::default()
-        }),
-        "roofline" => TimingSpec::Roofline,
-        other => return Err(TimingError::Usage(format!("there is no kind {other} to show: surface or roofline"))),
-    };
+    let spec = spec(show)?;
     let timing = spec.build(&shape).map_err(TimingError::Usage)?;
+    if let Some(path) = &show.passes {
+        return write_passes(&timing, path, out);
+    }
     let provenance = timing.provenance();
     writeln!(out, "{}", shape.label())?;
     writeln!(out, "{}: {}", provenance.kind, provenance.label)?;
     writeln!(out, "{}", provenance.source)?;
     match memory::kv_capacity(&shape, 8192, None) {
-        Ok(capacity) => writeln!(out, "KV cache {}", capacity.arithmetic)?,
+        Ok(capacity) => writeln!(out, "KV cache {}", capacity.arithmetic())?,
         Err(refusal) => writeln!(out, "{refusal}")?,
     }
     writeln!(
@@ -212,6 +273,8 @@ mod tests {
         assert!(says(&["show", "Qwen/Qwen3-32B", "h20"]).contains("GPU h20"));
         assert!(says(&["show", "Qwen/Qwen3-32B", "h200", "--tp", "3"]).contains("64 attention heads"));
         assert!(says(&["show", "Qwen/Qwen3-32B", "h200", "--quant", "int4"]).contains("measured: bf16"));
-        assert!(says(&["distill", "/nonexistent.json", "/dev/null"]).contains("nonexistent.json"));
+        assert!(says(&["distill", "/nonexistent", "/dev/null"]).contains("/nonexistent is no installed"));
+        assert!(says(&["import", "/nonexistent"]).contains("/nonexistent is no installed"));
+        assert!(says(&["show", "Qwen/Qwen3-32B", "h200", "--kind", "perfdb"]).contains("--perf-db DIR"));
     }
 }

@@ -181,8 +181,8 @@ impl<'a> Deployer<'a> {
         let block_size = engine.block_size;
         // Timings that know no model leave a given number of blocks as it is.
         let is_physical = !matches!(self.study.timing, TimingSpec::Polynomial { .. } | TimingSpec::Fixed { .. });
-        let (blocks, arithmetic) = match asked {
-            Some(asked) if !is_physical => (asked, format!("engine.gpu_blocks = {asked}")),
+        let (blocks, capacity) = match asked {
+            Some(asked) if !is_physical => (asked, None),
             _ => {
                 let capacity = kv_capacity(shape, engine.max_num_batched_tokens, self.study.gpu_memory_utilization)
                     .or_else(|reason| refuse(RefusalCode::KvCapacity, reason))?;
@@ -191,11 +191,11 @@ impl<'a> Deployer<'a> {
                     Some(asked) if asked > fit => {
                         let reason = format!(
                             "engine.gpu_blocks = {asked} of {block_size} tokens, but {fit} fit; {}",
-                            capacity.arithmetic
+                            capacity.arithmetic()
                         );
                         return refuse(RefusalCode::KvCapacity, reason);
                     }
-                    _ => (asked.unwrap_or(fit), capacity.arithmetic),
+                    _ => (asked.unwrap_or(fit), Some(capacity)),
                 }
             }
         };
@@ -203,6 +203,7 @@ impl<'a> Deployer<'a> {
         let needed = longest.div_ceil(u64::from(block_size));
         // The peer simulates such a deployment and rejects the request.
         if needed > u64::from(blocks) && !self.study.peer_compat {
+            let arithmetic = capacity.map_or_else(|| format!("engine.gpu_blocks = {blocks}"), |c| c.arithmetic());
             let reason = format!(
                 "the longest request has {longest} tokens = {needed} blocks of {block_size}, and a worker has {blocks}; {arithmetic}"
             );

@@ -8,6 +8,7 @@ use super::error::{SpaceError, SpaceErrors};
 use super::source::{Finding, Source, Sources, Span};
 use super::tree::{self, Entry, Raw};
 use super::{Study, check, domains, goals, requests, scalar, sections};
+use crate::timing::TimingSpec;
 use crate::workload::SourceSpec;
 
 /// Largest file that is read: a search space has a few kilobytes.
@@ -174,6 +175,13 @@ fn read_study(
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         tree::set(document, "workload.trace", Raw::Text(absolute.to_string_lossy().into_owned()));
     }
+    let timing = sections::timing(&checked, path.and_then(Path::parent), sources)?;
+    if let (Some(found), TimingSpec::PerfDb(options)) = (checked.given("timing.path"), &timing)
+        && found.span.is_override()
+    {
+        let absolute = std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone());
+        tree::set(document, "timing.path", Raw::Text(absolute.to_string_lossy().into_owned()));
+    }
     let stem = path.and_then(Path::file_stem).map(|s| scalar::to_file_name(&s.to_string_lossy()));
     let study = Study {
         name: checked.text("study.name").or(stem).unwrap_or_else(|| "study".into()),
@@ -190,7 +198,7 @@ fn read_study(
         usd_per_gpu_hour,
         gpu_memory_utilization: checked.real("hardware.gpu_memory_utilization"),
         workload,
-        timing: sections::timing(&checked)?,
+        timing,
         peer_compat: checked.flag("twin.peer_compat")?,
         pass_by_pass: checked.flag("twin.pass_by_pass")?,
         objectives,

@@ -3,12 +3,15 @@
 //!
 //! `[workload]` is read in [`super::requests`], `[objectives]` and `[constraints]` in [`super::goals`].
 
+use std::path::{Path, PathBuf};
+
 use super::check::Checked;
 use super::domains::Given;
 use super::source::{Finding, Sources};
 use super::{SearchSpec, Value};
 use crate::catalog::{self, Attention, Dtype, GpuSpec, ModelSpec, MoeSpec};
 use crate::timing::TimingSpec;
+use crate::timing::perfdb::{self, PerfDbOptions};
 use crate::timing::surface::SurfaceOptions;
 use crate::twin::deployment::Sla;
 
@@ -105,8 +108,14 @@ pub(crate) fn hardware(checked: &Checked) -> Option<(GpuSpec, u32, f64)> {
     Some((gpu, checked.u32("hardware.max_gpus")?, price))
 }
 
-/// `[timing]`.
-pub(crate) fn timing(checked: &Checked) -> Option<TimingSpec> {
+/// `[timing]`. The database's path is made absolute or relative to `base`, the directory of the file.
+pub(crate) fn timing(checked: &Checked, base: Option<&Path>, sources: &mut Sources) -> Option<TimingSpec> {
+    let surface = SurfaceOptions {
+        aic_parity: checked.flag("timing.aic_parity").unwrap_or(false),
+        host_ms: checked.given("timing.host_ms").and_then(|found| found.value.as_f64()),
+        expert_parallel: checked.flag("timing.expert_parallel"),
+        quant: checked.text("timing.quant"),
+    };
     Some(match checked.text("timing.kind")?.as_str() {
         // The peer asks its polynomial with floored means.
         "polynomial" => TimingSpec::Polynomial { floor_means: checked.flag("twin.peer_compat")? },
@@ -115,12 +124,20 @@ pub(crate) fn timing(checked: &Checked) -> Option<TimingSpec> {
             decode_ms: checked.real("timing.decode_ms")?,
         },
         "roofline" => TimingSpec::Roofline,
-        _ => TimingSpec::Surface(SurfaceOptions {
-            aic_parity: checked.flag("timing.aic_parity")?,
-            host_ms: checked.given("timing.host_ms").and_then(|found| found.value.as_f64()),
-            expert_parallel: checked.flag("timing.expert_parallel"),
-            quant: checked.text("timing.quant"),
-        }),
+        "perfdb" => {
+            let found = checked.given("timing.path")?;
+            let path = PathBuf::from(checked.text("timing.path")?);
+            // A path given by --set is relative to where the command runs.
+            let base = base.filter(|_| !found.span.is_override());
+            let path = base.map_or(path.clone(), |base| base.join(&path));
+            if let Err(reason) = perfdb::locate(&path) {
+                let finding = Finding::new(reason, "", "install it with pip, and name where");
+                sources.error(found.span, "timing.path", finding);
+                return None;
+            }
+            TimingSpec::PerfDb(PerfDbOptions { path, version: checked.text("timing.version"), surface })
+        }
+        _ => TimingSpec::Surface(surface),
     })
 }
 

@@ -173,6 +173,9 @@ impl Study {
         if let SourceSpec::Trace { path, .. } = &self.workload.source {
             tree::set(&mut document, "workload.trace", Raw::Text(relative_path(path, directory)));
         }
+        if let TimingSpec::PerfDb(options) = &self.timing {
+            tree::set(&mut document, "timing.path", Raw::Text(relative_path(&options.path, directory)));
+        }
         format!("{}\n{}", tree::write(&document), self.space.to_toml(candidate))
     }
 

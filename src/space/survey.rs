@@ -9,7 +9,7 @@ use rustc_hash::FxHashSet;
 use super::{Candidate, Deployer, RefusalCode, Space};
 
 /// Largest space that is looked at whole.
-const WHOLE: f64 = 100_000.0;
+const WHOLE: f64 = 4096.0;
 /// Draws from a larger one.
 const SAMPLE: usize = 4096;
 

@@ -29,8 +29,33 @@ pub struct KvCapacity {
     pub window_gib: f64,
     /// What is left for the cache.
     pub kv_gib: f64,
+    max_num_batched_tokens: u32,
+    of_free: bool,
+}
+
+impl KvCapacity {
     /// The sum in words.
-    pub arithmetic: String,
+    pub fn arithmetic(&self) -> String {
+        let KvCapacity { memory_fraction: fraction, memory_gib, kv_bytes_per_token: per_token, window_gib, .. } = self;
+        let window = if *window_gib > 0.0 { format!(" - windowed layers {window_gib:.2}") } else { String::new() };
+        let parts = format!(
+            "weights {:.2}, activations {:.2} at {} tokens, runtime {:.2}, NCCL {:.2}",
+            self.weights_gib,
+            self.activations_gib,
+            self.max_num_batched_tokens,
+            self.runtime_gib,
+            self.communication_gib
+        );
+        let sum = if self.of_free {
+            format!("{fraction} x ({memory_gib:.1} GiB - [{parts}]){window}")
+        } else {
+            format!("{fraction} x {memory_gib:.1} GiB - [{parts}]{window}")
+        };
+        format!(
+            "per GPU: {sum} = {:.2} GiB for KV cache, at {per_token:.0} B per token = {} tokens",
+            self.kv_gib, self.kv_tokens
+        )
+    }
 }
 
 /// Sequences for which sliding-window layers keep their window: the engines' default
@@ -126,29 +151,8 @@ fn capacity(
     let budget = if of_free { fraction * (memory - beside) } else { fraction * memory - beside } - window;
     let per_token = shape.kv_bytes_per_token();
     let gib = |bytes: f64| bytes / BYTES_PER_GIB;
-    let window_words = if window > 0.0 { format!(" - windowed layers {:.2}", gib(window)) } else { String::new() };
-    let parts = format!(
-        "weights {:.2}, activations {:.2} at {max_num_batched_tokens} tokens, runtime {:.2}, NCCL {:.2}",
-        gib(weights),
-        gib(activations),
-        gib(runtime),
-        gib(communication)
-    );
-    let sum = if of_free {
-        format!("{fraction} x ({:.1} GiB - [{parts}]){window_words}", gib(memory))
-    } else {
-        format!("{fraction} x {:.1} GiB - [{parts}]{window_words}", gib(memory))
-    };
-    let arithmetic = format!(
-        "per GPU: {sum} = {:.2} GiB for KV cache, at {per_token:.0} B per token = {} tokens",
-        gib(budget),
-        (budget / per_token).floor().max(0.0)
-    );
-    if budget < per_token {
-        return Err(format!("{} does not fit: {arithmetic}", shape.label()));
-    }
-    Ok(KvCapacity {
-        kv_tokens: (budget / per_token) as u64,
+    let capacity = KvCapacity {
+        kv_tokens: (budget / per_token).floor().max(0.0) as u64,
         kv_bytes_per_token: per_token,
         memory_gib: gib(memory),
         memory_fraction: fraction,
@@ -158,6 +162,11 @@ fn capacity(
         communication_gib: gib(communication),
         window_gib: gib(window),
         kv_gib: gib(budget),
-        arithmetic,
-    })
+        max_num_batched_tokens,
+        of_free,
+    };
+    if budget < per_token {
+        return Err(format!("{} does not fit: {}", shape.label(), capacity.arithmetic()));
+    }
+    Ok(capacity)
 }

@@ -12,6 +12,7 @@ mod factors;
 mod host;
 mod load;
 pub mod memory;
+pub mod perfdb;
 mod polynomial;
 pub mod roofline;
 mod shape;
@@ -24,6 +25,7 @@ pub use calibration::Calibration;
 pub use factors::{Corrected, PassFactors};
 pub use host::default_host_ms;
 pub use load::{DecodeRun, PassLoad};
+pub use perfdb::PerfDbOptions;
 pub use roofline::Roofline;
 pub use shape::WorkerShape;
 pub use spec::TimingSpec;
@@ -44,6 +46,8 @@ pub enum Timing {
     Surface(Arc<Surface>),
     /// Another, corrected by how servers differ from it.
     Corrected(Arc<Corrected>),
+    /// From the user's measured tables, operator by operator.
+    Exact(Arc<perfdb::Exact>),
 }
 
 /// What a timing rests on, for manifests and reports.
@@ -74,6 +78,7 @@ impl Timing {
             Timing::Roofline(roofline) => roofline.pass_ms(load),
             Timing::Surface(surface) => surface.pass_ms(load),
             Timing::Corrected(corrected) => corrected.pass_ms(load),
+            Timing::Exact(exact) => exact.pass_ms(load),
         }
     }
 
@@ -89,6 +94,7 @@ impl Timing {
             Timing::Roofline(roofline) => roofline.decode_run(seqs, context_tokens),
             Timing::Surface(surface) => surface.decode_run(seqs, context_tokens),
             Timing::Corrected(corrected) => corrected.decode_run(seqs, context_tokens, kv_pool_tokens),
+            Timing::Exact(exact) => exact.decode_run(seqs, context_tokens),
         }
     }
 
@@ -110,6 +116,7 @@ impl Timing {
             Timing::Roofline(roofline) => roofline.provenance(),
             Timing::Surface(surface) => surface.provenance(),
             Timing::Corrected(corrected) => corrected.provenance(),
+            Timing::Exact(exact) => exact.provenance(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::default_host_ms;
+use super::perfdb::{self, PerfDbOptions};
 use super::roofline::Roofline;
 use super::surface::{self, SurfaceOptions};
 use super::{Timing, WorkerShape};
@@ -18,6 +19,9 @@ pub enum TimingSpec {
     Roofline,
     /// From measured tables; the roofline where there are none, which the provenance then says.
     Surface(SurfaceOptions),
+    /// From the measured tables of the user's own database; the roofline for workers that they do
+    /// not cover, which the provenance then says.
+    PerfDb(PerfDbOptions),
 }
 
 impl Default for TimingSpec {
@@ -34,14 +38,15 @@ impl TimingSpec {
             TimingSpec::Fixed { .. } => "fixed",
             TimingSpec::Roofline => "roofline",
             TimingSpec::Surface(_) => "surface",
+            TimingSpec::PerfDb(_) => "perfdb",
         }
     }
 
     /// The timing of one worker.
     ///
     /// # Errors
-    /// When the shape is impossible ([`WorkerShape::check`]), or a fixed duration is negative or
-    /// not a number.
+    /// When the shape is impossible ([`WorkerShape::check`]), a fixed duration is negative or not a
+    /// number, or the database of a `perfdb` cannot be read.
     pub fn build(&self, shape: &WorkerShape) -> Result<Timing, String> {
         shape.check()?;
         match self {
@@ -60,6 +65,13 @@ impl TimingSpec {
                     Some(surface) => Ok(Timing::Surface(surface)),
                     None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, options.host_ms(shape.backend))))),
                 }
+            }
+            TimingSpec::PerfDb(options) => {
+                check_ms("host_ms", options.surface.host_ms.unwrap_or(0.0))?;
+                Ok(perfdb::timing(shape, options)?.unwrap_or_else(|reason| {
+                    let host_ms = options.surface.host_ms(shape.backend);
+                    Timing::Roofline(Arc::new(Roofline::new(shape, host_ms).because(reason)))
+                }))
             }
         }
     }

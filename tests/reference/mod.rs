@@ -40,10 +40,14 @@ pub fn read_gz(name: &str) -> Option<Vec<u8>> {
 
 /// A gzipped CSV without quoted commas before the columns that tests read.
 pub fn read_csv(name: &str) -> Option<Csv> {
-    let text = String::from_utf8(read_gz(name)?).unwrap();
+    Some(csv(String::from_utf8(read_gz(name)?).unwrap()))
+}
+
+/// A CSV without quoted commas before the columns that tests read.
+pub fn csv(text: String) -> Csv {
     let header = text.lines().next().unwrap();
     let columns = header.split(',').enumerate().map(|(i, c)| (c.to_string(), i)).collect();
-    Some(Csv { columns, text })
+    Csv { columns, text }
 }
 
 impl Csv {
@@ -76,7 +80,10 @@ pub fn formats(quant: &str) -> (Dtype, Dtype) {
         "bf16" => (Dtype::Bf16, Dtype::Bf16),
         "fp8" | "fp8_block" | "fp8_static" => (Dtype::Fp8, Dtype::Fp8),
         "fp8_block_kvbf16" | "fp8_kvbf16" | "fp8mix_kvbf16" => (Dtype::Fp8, Dtype::Bf16),
+        "fp8_static_kvbf16" => (Dtype::Fp8, Dtype::Bf16),
         "nvfp4" => (Dtype::Nvfp4, Dtype::Fp8),
+        "mxfp4" | "mxfp4_mxfp8" => (Dtype::Mxfp4, Dtype::Bf16),
+        "mxfp4_kvfp8" | "mxfp4_mxfp8_kvfp8" => (Dtype::Mxfp4, Dtype::Fp8),
         other => panic!("quantisation {other}"),
     }
 }

@@ -10,6 +10,9 @@ const fn section(path: &'static str, optional: bool, doc: &'static str) -> Secti
     Section { path, optional, doc }
 }
 
+/// Kinds of timing that rest on measured tables.
+const MEASURED: &[&str] = &["surface", "perfdb"];
+
 /// Every section and sub-table, in the order of the documentation.
 pub const SECTIONS: &[Section] = &[
     section("study", true, "What this study is called, and the seed of everything random in it."),
@@ -115,10 +118,32 @@ const OTHERS: &[Key] = &[
     },
     choice(
         "timing.kind",
-        &["surface", "roofline", "polynomial", "fixed"],
-        &["perfdb"],
+        &["surface", "perfdb", "roofline", "polynomial", "fixed"],
+        &[],
         value(Literal::Text("surface")),
-        "`surface`: measured tables, and the roofline where nothing was measured; `roofline`: physics of the model on the GPU, an estimate; `polynomial`: the peer simulator's default, the same for every model, GPU and shape; `fixed`: constant times.",
+        "`surface`: measured tables, and the roofline where nothing was measured; `perfdb`: the same out of the tables of your own aiconfigurator-core (`servescout timing import`); `roofline`: physics of the model on the GPU, an estimate; `polynomial`: the peer simulator's default, the same for every model, GPU and shape; `fixed`: constant times.",
+    ),
+    when(
+        Key {
+            path: "timing.path",
+            kind: Kind::Path,
+            fallback: REQUIRED,
+            doc: "The installed aiconfigurator-core: its directory, the `systems` in it, or the virtual environment that it is in.",
+            ..DEFAULT
+        },
+        "timing.kind",
+        &["perfdb"],
+    ),
+    when(
+        Key {
+            path: "timing.version",
+            kind: Kind::Label,
+            fallback: Fallback::Unset("the database's current version"),
+            doc: "Version of the backend whose measurements are used; older ones fill its gaps.",
+            ..DEFAULT
+        },
+        "timing.kind",
+        &["perfdb"],
     ),
     when(
         flag(
@@ -127,7 +152,7 @@ const OTHERS: &[Key] = &[
             "Compose the tables exactly as AI Configurator does, flaws included.",
         ),
         "timing.kind",
-        &["surface"],
+        MEASURED,
     ),
     when(
         not_negative(
@@ -137,7 +162,7 @@ const OTHERS: &[Key] = &[
             "What scheduling, sampling and launching on the host add to every pass.",
         ),
         "timing.kind",
-        &["surface"],
+        MEASURED,
     ),
     when(
         flag(
@@ -146,7 +171,7 @@ const OTHERS: &[Key] = &[
             "Whether each GPU holds whole experts, or a part of every expert.",
         ),
         "timing.kind",
-        &["surface"],
+        MEASURED,
     ),
     when(
         Key {
@@ -157,7 +182,7 @@ const OTHERS: &[Key] = &[
             ..DEFAULT
         },
         "timing.kind",
-        &["surface"],
+        MEASURED,
     ),
     when(
         not_negative("timing.prefill_ms", REQUIRED, "ms", "Duration of the prefill part of a pass."),

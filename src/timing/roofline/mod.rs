@@ -61,6 +61,8 @@ pub struct Roofline {
     prefill_context_ms: f64,
     /// Error to expect, percent.
     error_percent: f64,
+    /// Why there is no measurement, where that is known.
+    reason: Option<String>,
 }
 
 impl Roofline {
@@ -146,14 +148,23 @@ impl Roofline {
             prefill_window_square_ms: windowed * square_ms,
             prefill_context_ms: layers * kv_read_ms,
             error_percent: coefficients::error_percent(shape),
+            reason: None,
         }
+    }
+
+    /// The same, saying why there is nothing better.
+    pub(super) fn because(self, reason: String) -> Roofline {
+        Roofline { reason: Some(reason), ..self }
     }
 
     /// What the durations rest on.
     pub fn provenance(&self) -> Provenance {
         Provenance {
             kind: "roofline",
-            label: format!("estimated, +-{}%", self.error_percent),
+            label: match &self.reason {
+                None => format!("estimated, +-{}%", self.error_percent),
+                Some(reason) => format!("estimated, +-{}% ({reason})", self.error_percent),
+            },
             source: "model architecture and GPU data sheet; efficiencies fitted to tables derived from NVIDIA AI \
                      Configurator 0.12.0 (Apache-2.0)"
                 .into(),

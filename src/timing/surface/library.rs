@@ -21,6 +21,8 @@
 use std::sync::LazyLock;
 
 use super::cells;
+use super::parts::{Knots, Parts};
+use super::select::Selection;
 
 /// Steps per doubling of the logarithmic code.
 const STEPS_PER_OCTAVE: f64 = 2800.0;
@@ -36,7 +38,7 @@ pub struct Curve {
 }
 
 /// Two increasing axes of an attention table.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Axes {
     pub batch: Vec<u32>,
     /// Context per sequence (decode), or sequence length (prefill), tokens.
@@ -116,6 +118,40 @@ pub fn decode_ms(code: u16) -> f64 {
 }
 
 impl Library {
+    /// The tables of a selection at their knots.
+    pub(super) fn parts(&self, selection: Selection) -> Parts {
+        let (products, attention) =
+            (&self.configurations[selection.products], &self.configurations[selection.attention]);
+        let knots = |index: u16| -> Knots {
+            let curve = &self.curves[usize::from(index)];
+            curve.knots.iter().zip(&curve.codes).map(|(&x, &code)| (f64::from(x), decode_ms(code))).collect()
+        };
+        let layers = f64::from(attention.layers);
+        let table = |codes: &[u16]| codes.iter().map(|&c| layers * decode_ms(c)).collect();
+        let layout = match products.moe {
+            MoeLayout::Dense => "",
+            MoeLayout::TensorParallel => ", experts split",
+            MoeLayout::ExpertParallel => ", experts whole",
+        };
+        let mut label = format!("{} {} {}{layout}", products.backend, products.version, products.quant);
+        if attention.quant != products.quant || attention.backend != products.backend {
+            label += &format!("; attention of {} {}", attention.backend, attention.quant);
+        }
+        Parts {
+            tokens: knots(products.tokens_curve),
+            decode_tokens: None,
+            sampled: knots(products.sampled_curve),
+            decode_axes: self.decode_axes.clone(),
+            decode: table(&self.decode_tables[usize::from(attention.decode_table)]),
+            context_axes: self.context_axes.clone(),
+            context: table(&self.context_tables[usize::from(attention.context_table)]),
+            context_constant_ms: f64::from(attention.context_constant_ms),
+            prefill_samples: products.prefill_samples,
+            label,
+            source: self.attribution.clone(),
+        }
+    }
+
     /// The packed form.
     ///
     /// # Errors

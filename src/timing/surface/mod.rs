@@ -8,6 +8,7 @@
 mod cells;
 pub mod distill;
 pub mod library;
+pub mod parts;
 mod select;
 mod tables;
 
@@ -20,7 +21,7 @@ use super::{WorkerShape, default_host_ms};
 use crate::catalog::Backend;
 use library::MoeLayout;
 use select::Selection;
-use tables::Expansion;
+pub(super) use tables::Expansion;
 
 /// Settings of `kind = "surface"`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,7 +89,8 @@ fn shared(selection: Selection, backend: Backend, options: &SurfaceOptions) -> A
     let key = (selection, backend, aic_parity, host_ms.to_bits());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let surface = shared.entry(key).or_insert_with(|| {
-        Arc::new(Surface::expand(library::embedded(), selection, &Expansion { aic_parity, host_ms, backend }))
+        let parts = library::embedded().parts(selection);
+        Arc::new(Surface::expand(&parts, &Expansion { kind: "surface", aic_parity, host_ms, backend }))
     });
     Arc::clone(surface)
 }

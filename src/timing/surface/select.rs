@@ -3,6 +3,7 @@
 use super::library::{Library, Measured, MoeLayout};
 use crate::catalog::{self, Backend, Dtype};
 use crate::timing::WorkerShape;
+use crate::timing::perfdb::format::Quant;
 
 /// Indices of the configurations whose tables are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +32,9 @@ pub fn select(library: &Library, shape: &WorkerShape, layouts: &[MoeLayout], qua
     };
     let backend = shape.backend.name();
     if let Some(quant) = quant {
-        let both = first(&[(backend, quant)])?;
+        // A per-tensor FP8 checkpoint brings its scales: the source calls it plain fp8 too.
+        let with_scales = if quant == "fp8" { "fp8_static" } else { quant };
+        let both = first(&[(backend, quant), (backend, with_scales)])?;
         return Some(Selection { products: both, attention: both });
     }
     let products = first(weight_variants(shape))?;
@@ -93,12 +96,17 @@ fn weight_variants(shape: &WorkerShape) -> &'static [(&'static str, &'static str
             &[("sglang", "fp8_block"), ("sglang", "fp8"), ("sglang", "fp8_static"), ("sglang", "fp8mix_kvbf16")]
         }
         (Backend::Sglang, Dtype::Nvfp4) => &[("sglang", "nvfp4")],
-        (Backend::Trtllm, _) | (_, Dtype::Mxfp4) => &[],
+        (Backend::Trtllm, Dtype::Bf16) => &[("trtllm", "bf16")],
+        (Backend::Trtllm, Dtype::Fp8) => {
+            &[("trtllm", "fp8_block"), ("trtllm", "fp8_static"), ("trtllm", "fp8_block_kvbf16")]
+        }
+        (Backend::Trtllm, Dtype::Nvfp4) => &[("trtllm", "nvfp4")],
+        (Backend::Vllm, Dtype::Mxfp4) => &[("vllm", "mxfp4"), ("vllm", "mxfp4_kvfp8")],
+        (Backend::Sglang | Backend::Trtllm, Dtype::Mxfp4) => &[],
     }
 }
 
-/// Format of the KV cache under a quantisation of the source: quantised checkpoints bring an FP8
-/// cache unless said otherwise.
+/// Format of the KV cache under a quantisation of the source.
 fn cache_format(quant: &str) -> Dtype {
-    if quant == "bf16" || quant.ends_with("kvbf16") { Dtype::Bf16 } else { Dtype::Fp8 }
+    if Quant::parse(quant).is_some_and(|q| q.kv_fp8) { Dtype::Fp8 } else { Dtype::Bf16 }
 }

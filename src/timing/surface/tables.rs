@@ -4,8 +4,8 @@
 //! arrays, attention a straight line per cell (`cells`).
 
 use super::cells::Cells;
-use super::library::{Axes, Curve, Library, Measured, MoeLayout, decode_ms};
-use super::select::Selection;
+use super::library::Axes;
+use super::parts::{Knots, Parts};
 use crate::catalog::Backend;
 use crate::timing::Provenance;
 use crate::timing::load::{DecodeRun, PassLoad};
@@ -18,7 +18,9 @@ const DENSE_SEQS: u32 = 1024;
 const LARGEST_GRAPH: u32 = 512;
 
 /// How to expand.
-pub(super) struct Expansion {
+pub(in crate::timing) struct Expansion {
+    /// Kind of timing, as in TOML.
+    pub kind: &'static str,
     pub aic_parity: bool,
     pub host_ms: f64,
     pub backend: Backend,
@@ -41,74 +43,68 @@ pub struct Surface {
     context_constant_ms: f64,
     /// Whether passes that prefill sample in parity with the source.
     prefill_samples: bool,
+    /// Tokens of passes that only decode, where they differ and the batch is beyond `decode_only`.
+    decode_tokens: Option<Dense>,
     aic_parity: bool,
     host_ms: f64,
-    selection: Selection,
+    kind: &'static str,
+    label: String,
+    source: String,
 }
 
 impl Surface {
-    pub(super) fn expand(library: &Library, selection: Selection, how: &Expansion) -> Surface {
-        let (products, attention) =
-            (&library.configurations[selection.products], &library.configurations[selection.attention]);
+    /// Expands checked parts.
+    pub(in crate::timing) fn expand(parts: &Parts, how: &Expansion) -> Surface {
         let monotone = !how.aic_parity;
-        let tokens = Dense::new(&library.curves[usize::from(products.tokens_curve)], DENSE_TOKENS, monotone);
-        let sampled = Dense::new(&library.curves[usize::from(products.sampled_curve)], DENSE_SEQS, monotone);
+        let tokens = Dense::new(&parts.tokens, DENSE_TOKENS, monotone);
+        let sampled = Dense::new(&parts.sampled, DENSE_SEQS, monotone);
+        let decode_tokens = parts.decode_tokens.as_ref().map(|knots| Dense::new(knots, DENSE_SEQS, monotone));
+        let decoding = decode_tokens.as_ref().unwrap_or(&tokens);
         let decode_only = Dense {
             ms: (0..=DENSE_SEQS)
                 .map(|seqs| {
                     let computed = if monotone { graph_size(how.backend, seqs) } else { seqs };
-                    (tokens.at(computed.into()) + sampled.at(seqs.into())) as f32
+                    (decoding.at(computed.into()) + sampled.at(seqs.into())) as f32
                 })
                 .collect(),
             tail: Vec::new(),
         };
-        let layers = f64::from(attention.layers);
-        let table = |codes: &[u16], axes: &Axes| {
-            let mut ms: Vec<f64> = codes.iter().map(|&c| layers * decode_ms(c)).collect();
+        let table = |ms: &[f64], axes: &Axes| {
+            let mut ms = ms.to_vec();
             if monotone {
                 make_monotone(&mut ms, axes.length.len());
             }
             ms
         };
-        let decode = table(&library.decode_tables[usize::from(attention.decode_table)], &library.decode_axes);
-        let mut context = table(&library.context_tables[usize::from(attention.context_table)], &library.context_axes);
+        let decode = table(&parts.decode, &parts.decode_axes);
+        let mut context = table(&parts.context, &parts.context_axes);
         context.iter_mut().for_each(|ms| *ms = ms.sqrt());
         Surface {
             tokens,
             sampled,
             decode_only,
-            decode: Cells::new(&decode, &library.decode_axes),
-            context: Cells::new(&context, &library.context_axes),
-            context_constant_ms: f64::from(attention.context_constant_ms),
-            prefill_samples: products.prefill_samples,
+            decode: Cells::new(&decode, &parts.decode_axes),
+            context: Cells::new(&context, &parts.context_axes),
+            context_constant_ms: parts.context_constant_ms,
+            prefill_samples: parts.prefill_samples,
+            decode_tokens,
             aic_parity: how.aic_parity,
             host_ms: how.host_ms,
-            selection,
+            kind: how.kind,
+            label: parts.label.clone(),
+            source: parts.source.clone(),
         }
-    }
-
-    /// The configuration that gave products and sampling, and the one that gave attention.
-    pub fn measured(&self) -> (&'static Measured, &'static Measured) {
-        let all = &super::library::embedded().configurations;
-        (&all[self.selection.products], &all[self.selection.attention])
     }
 
     /// What the durations rest on.
     pub fn provenance(&self) -> Provenance {
-        let (products, attention) = self.measured();
-        let layout = match products.moe {
-            MoeLayout::Dense => "",
-            MoeLayout::TensorParallel => ", experts split",
-            MoeLayout::ExpertParallel => ", experts whole",
-        };
-        let mut label = format!("measured: {} {} {}{layout}", products.backend, products.version, products.quant);
-        if attention.quant != products.quant || attention.backend != products.backend {
-            label += &format!("; attention of {} {}", attention.backend, attention.quant);
+        let parity = if self.aic_parity { "; AIC parity" } else { "" };
+        Provenance {
+            kind: self.kind,
+            label: format!("measured: {}{parity}", self.label),
+            source: self.source.clone(),
+            estimated: None,
         }
-        if self.aic_parity {
-            label += "; AIC parity";
-        }
-        Provenance { kind: "surface", label, source: super::library::embedded().attribution.clone(), estimated: None }
     }
 
     /// Duration of a pass, ms; 0 when nothing is in it.
@@ -163,7 +159,8 @@ impl Surface {
             + if seqs <= DENSE_SEQS {
                 self.decode_only.at(u64::from(seqs))
             } else {
-                self.tokens.at(u64::from(seqs)) + self.sampled.at(u64::from(seqs))
+                self.decode_tokens.as_ref().unwrap_or(&self.tokens).at(u64::from(seqs))
+                    + self.sampled.at(u64::from(seqs))
             }
     }
 
@@ -233,10 +230,8 @@ struct Dense {
 impl Dense {
     /// With `monotone`, every duration is lowered to the least of those at or above it: what a
     /// server reaches by padding.
-    fn new(curve: &Curve, limit: u32, monotone: bool) -> Dense {
-        let knots: Vec<(f64, f64)> =
-            curve.knots.iter().zip(&curve.codes).map(|(&x, &code)| (f64::from(x), decode_ms(code))).collect();
-        let mut ms: Vec<f64> = (0..=limit).map(|x| interpolate(&knots, f64::from(x))).collect();
+    fn new(knots: &Knots, limit: u32, monotone: bool) -> Dense {
+        let mut ms: Vec<f64> = (0..=limit).map(|x| interpolate(knots, f64::from(x))).collect();
         let mut tail: Vec<(f64, f64)> = vec![(f64::from(limit), ms[limit as usize])];
         tail.extend(knots.iter().filter(|(x, _)| *x > f64::from(limit)));
         if tail.len() < 2 {

@@ -1,0 +1,122 @@
+//! Reading the columns that are needed out of a Parquet table.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// Columns that older tables lack: nothing was windowed then, and one kernel was measured.
+const OPTIONAL: [&str; 2] = ["window_size", "kernel_source"];
+
+/// Some columns of a table. Text is coded by its place in a list of distinct names.
+#[derive(Debug, Default)]
+pub struct Rows {
+    integers: HashMap<&'static str, Vec<u32>>,
+    codes: HashMap<&'static str, Vec<u16>>,
+    names: HashMap<&'static str, Vec<String>>,
+    /// Durations, ms.
+    pub latency: Vec<f64>,
+}
+
+impl Rows {
+    /// Reads integer and text columns, and `latency`.
+    ///
+    /// # Errors
+    /// When the file cannot be read or lacks a column; names file and column.
+    pub fn read(path: &Path, integers: &[&'static str], texts: &[&'static str]) -> Result<Rows, String> {
+        let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+        let file = File::open(path).map_err(|e| at(&e))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| at(&e))?;
+        let wanted: Vec<&str> = integers.iter().chain(texts).copied().chain(["latency"]).collect();
+        let schema = builder.schema().clone();
+        let has = |name: &str| schema.column_with_name(name).is_some();
+        if let Some(missing) = wanted.iter().find(|name| !has(name) && !OPTIONAL.contains(name)) {
+            return Err(at(&format!("there is no column {missing}")));
+        }
+        let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().copied().filter(|name| has(name)));
+        let reader = builder.with_projection(mask).with_batch_size(65_536).build().map_err(|e| at(&e))?;
+        let mut rows = Rows::default();
+        for batch in reader {
+            let batch = batch.map_err(|e| at(&e))?;
+            let column = |name: &str| batch.column_by_name(name).expect("checked and projected");
+            for &name in integers {
+                if !has(name) {
+                    let column = rows.integers.entry(name).or_default();
+                    column.resize(column.len() + batch.num_rows(), 0);
+                    continue;
+                }
+                let values = as_integers(column(name)).map_err(|e| at(&format!("column {name}: {e}")))?;
+                rows.integers.entry(name).or_default().extend(values);
+            }
+            for &name in texts {
+                let names = rows.names.entry(name).or_default();
+                let codes = rows.codes.entry(name).or_default();
+                if !has(name) {
+                    *names = vec![String::new()];
+                    codes.resize(codes.len() + batch.num_rows(), 0);
+                    continue;
+                }
+                append_texts(column(name), names, codes).map_err(|e| at(&format!("column {name}: {e}")))?;
+            }
+            match column("latency").as_primitive_opt::<Float64Type>() {
+                Some(values) => rows.latency.extend(values.values()),
+                None => return Err(at(&"column latency: not 64-bit floats")),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.latency.len()
+    }
+
+    /// A column of integers that was asked for.
+    pub fn integers(&self, name: &str) -> &[u32] {
+        self.integers.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The text of a row in a column that was asked for.
+    pub fn text(&self, name: &str, row: usize) -> &str {
+        &self.names[name][usize::from(self.codes[name][row])]
+    }
+}
+
+fn as_integers(array: &ArrayRef) -> Result<Vec<u32>, String> {
+    let narrow = |v: i64| u32::try_from(v).map_err(|_| format!("{v} is out of range"));
+    if array.null_count() > 0 {
+        return Err("has nulls".into());
+    }
+    match array.data_type() {
+        DataType::Int64 => array.as_primitive::<Int64Type>().values().iter().map(|&v| narrow(v)).collect(),
+        DataType::Int32 => array.as_primitive::<Int32Type>().values().iter().map(|&v| narrow(v.into())).collect(),
+        other => Err(format!("{other} are no integers")),
+    }
+}
+
+fn append_texts(array: &ArrayRef, names: &mut Vec<String>, codes: &mut Vec<u16>) -> Result<(), String> {
+    let mut last = 0;
+    let mut push = |text: Option<&str>| {
+        let text = text.unwrap_or("");
+        // Neighbours mostly have the same name.
+        if names.get(last).is_none_or(|name| name != text) {
+            last = names.iter().position(|name| name == text).unwrap_or_else(|| {
+                names.push(text.to_owned());
+                names.len() - 1
+            });
+        }
+        codes.push(last as u16);
+    };
+    match array.data_type() {
+        DataType::Utf8 => array.as_string::<i32>().iter().for_each(&mut push),
+        DataType::LargeUtf8 => array.as_string::<i64>().iter().for_each(&mut push),
+        other => return Err(format!("{other} is no text")),
+    }
+    if names.len() > usize::from(u16::MAX) { Err("too many distinct texts".into()) } else { Ok(()) }
+}
