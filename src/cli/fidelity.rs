@@ -13,6 +13,7 @@ use crate::archive::{Csv, write_atomic};
 use crate::plot;
 use crate::timing::Calibration;
 use crate::timing::calibration::Factors;
+use crate::timing::perfdb;
 use crate::validate::fit::{self, Fitted};
 use crate::validate::groups::scored;
 use crate::validate::points::{self, Point};
@@ -40,6 +41,10 @@ pub struct FidelityArgs {
     /// The error model: none, default, or a file made by --fit
     #[arg(long, value_name = "none|default|FILE", default_value = "default")]
     calibration: String,
+    /// Pass times out of an installed aiconfigurator-core, for models and backends that the binary has
+    /// no tables of
+    #[arg(long, value_name = "DIR")]
+    timing: Option<PathBuf>,
     /// Draw predicted against measured, as SVG or PNG by the file's ending
     #[arg(long, value_name = "FILE.svg|FILE.png")]
     plot: Option<PathBuf>,
@@ -66,10 +71,13 @@ pub fn run(args: &FidelityArgs) -> Result<Exit, CliError> {
     if let Some(file) = &args.plot {
         plot::check_name(file).map_err(|e| CliError::user(e, "end the name in .svg or .png"))?;
     }
+    if let Some(directory) = &args.timing {
+        perfdb::locate(directory).map_err(|e| CliError::user(e, "install it with pip, and name where"))?;
+    }
     let mut skipped = Vec::new();
     let mut prepared: Vec<Prepared<'_>> = Vec::new();
     for point in &points {
-        match replay::prepare(point) {
+        match replay::prepare(point, args.timing.as_deref()) {
             Ok(ready) => prepared.push(ready),
             Err(why) => skipped.push(Skipped { line: point.line, point: point.label(), why }),
         }

@@ -1,5 +1,6 @@
 //! A measured point replayed through the twin.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -10,7 +11,9 @@ use super::server::{Formats, formats, server, unsupported};
 use crate::catalog::Backend;
 use crate::timing::calibration::Factors;
 use crate::timing::memory::kv_capacity;
-use crate::timing::{Calibration, Corrected, SurfaceOptions, Timing, TimingSpec, WorkerShape, default_host_ms};
+use crate::timing::{
+    Calibration, Corrected, PerfDbOptions, SurfaceOptions, Timing, TimingSpec, WorkerShape, default_host_ms,
+};
 use crate::twin::deployment::{EngineConfig, Pool, RouterConfig, Sla};
 use crate::twin::metrics::Metric;
 use crate::twin::{self, Deployment, Topology};
@@ -47,12 +50,13 @@ pub struct Prepared<'a> {
     pub estimated: bool,
 }
 
-/// Prepares a point: its worker, its pass times, its engine.
+/// Prepares a point: its worker, its pass times (out of an installed `aiconfigurator-core` where one
+/// is named, else out of the tables in the binary), its engine.
 ///
 /// # Errors
 /// In words, why the point cannot be simulated: a shape that the twin does not have, or one that
 /// does not fit its GPUs.
-pub fn prepare(point: &Point) -> Result<Prepared<'_>, String> {
+pub fn prepare<'a>(point: &'a Point, database: Option<&Path>) -> Result<Prepared<'a>, String> {
     if let Some(why) = unsupported(point) {
         return Err(why);
     }
@@ -67,7 +71,14 @@ pub fn prepare(point: &Point) -> Result<Prepared<'_>, String> {
     };
     let expert_parallel = (point.moe_tp * point.moe_ep > 1).then_some(point.moe_ep > 1);
     let options = |quant| SurfaceOptions { host_ms: Some(0.0), expert_parallel, quant, ..SurfaceOptions::default() };
-    let build = |quant| TimingSpec::Surface(options(quant)).build(&shape);
+    let build = |quant| {
+        let surface = options(quant);
+        let spec = match database {
+            Some(path) => TimingSpec::PerfDb(PerfDbOptions { path: path.to_owned(), version: None, surface }),
+            None => TimingSpec::Surface(surface),
+        };
+        spec.build(&shape)
+    };
     // The quantisation as labelled, else what stands for the formats, else an estimate.
     let timing = build(Some(quant)).or_else(|_| build(None))?;
     let provenance = timing.provenance();
