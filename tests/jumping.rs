@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{
-    Deployment, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Sla, Topology, WaitingOrder,
+    Admission, Deployment, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Sla, Topology, WaitingOrder,
 };
 use servescout::twin::{self, Outcome, Status};
 use servescout::workload::{Load, Request, Workload};
@@ -71,8 +71,9 @@ fn engines() -> impl Strategy<Value = EngineConfig> {
     let limits = (prop::sample::select(vec![1u32, 2, 7, 64]), prop::sample::select(vec![64u32, 300, 2048]));
     let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let rest = (prop::option::of(200u32..900), 0.1f64..2.0, prop::sample::select(vec![100u32, 16_384]));
-    (backend, sizes, limits, options, rest).prop_map(
-        |(backend, (block_size, pool_tokens), (max_num_seqs, budget), options, rest)| EngineConfig {
+    let more = (any::<bool>(), prop_oneof![Just(0u32), 0u32..30]);
+    (backend, sizes, limits, options, rest, more).prop_map(
+        |(backend, (block_size, pool_tokens), (max_num_seqs, budget), options, rest, more)| EngineConfig {
             backend,
             block_size,
             gpu_blocks: (pool_tokens / block_size).max(1),
@@ -85,6 +86,8 @@ fn engines() -> impl Strategy<Value = EngineConfig> {
             max_model_len: rest.0,
             schedule_conservativeness: rest.1,
             max_prefill_tokens: rest.2,
+            admission: if more.0 { Admission::WholeSequence } else { Admission::FirstChunk },
+            prefill_decode_interval: more.1,
         },
     )
 }
@@ -114,13 +117,20 @@ fn is_close(a_ms: f64, b_ms: f64, now_ms: f64) -> bool {
     (a_ms.is_nan() && b_ms.is_nan()) || (a_ms - b_ms).abs() <= 1e-9 * now_ms.max(1.0)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 3000,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+/// `PROPTEST_CASES` and `PROPTEST_RNG_SEED` in the environment ask for other cases, or more of them.
+fn config() -> ProptestConfig {
+    let asked = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    ProptestConfig {
+        cases: asked("PROPTEST_CASES").map_or(3000, |n| n as u32),
+        rng_seed: proptest::test_runner::RngSeed::Fixed(asked("PROPTEST_RNG_SEED").unwrap_or(7)),
         failure_persistence: None,
+        max_shrink_iters: 20_000,
         ..ProptestConfig::default()
-    })]
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
 
     #[test]
     fn jumping_equals_stepping(

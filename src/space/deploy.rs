@@ -11,7 +11,9 @@ use crate::catalog::Backend;
 use crate::timing::memory::kv_capacity;
 use crate::timing::{Timing, TimingSpec, WorkerShape};
 use crate::twin::Deployment;
-use crate::twin::deployment::{EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology, WaitingOrder};
+use crate::twin::deployment::{
+    Admission, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology, WaitingOrder,
+};
 use crate::workload::Workload;
 
 /// Why a candidate is not simulated.
@@ -144,10 +146,12 @@ impl<'a> Deployer<'a> {
             prefix_caching: pick.flag("engine.prefix_caching"),
             chunked_prefill: pick.flag("engine.chunked_prefill"),
             preemption: preemption(&pick.text("engine.preemption")),
+            admission: admission(&pick.text("engine.admission")),
             max_model_len: pick.optional_u32("engine.max_model_len"),
             waiting_order: waiting_order(&pick.text("engine.waiting_order")),
             max_prefill_tokens: pick.u32("engine.max_prefill_tokens"),
             schedule_conservativeness: pick.real("engine.schedule_conservativeness"),
+            prefill_decode_interval: pick.u32("engine.prefill_decode_interval"),
             gpu_blocks: 0,
         };
         self.check_limits(&engine)?;
@@ -329,6 +333,14 @@ fn preemption(name: &str) -> Preemption {
     }
 }
 
+fn admission(name: &str) -> Admission {
+    match name {
+        "whole_sequence" => Admission::WholeSequence,
+        "first_chunk" => Admission::FirstChunk,
+        other => panic!("the schema has an admission test {other} that the twin has not"),
+    }
+}
+
 fn waiting_order(name: &str) -> WaitingOrder {
     match name {
         "fifo" => WaitingOrder::Fifo,
@@ -360,6 +372,9 @@ mod tests {
             }),
             ("engine.preemption", |n| {
                 preemption(n);
+            }),
+            ("engine.admission", |n| {
+                admission(n);
             }),
         ] {
             let Kind::Choice { legal, .. } = schema::knob(knob).unwrap().kind else { panic!("{knob} is no choice") };

@@ -91,6 +91,15 @@ pub enum Preemption {
     Fifo,
 }
 
+/// What a waiting request must find free to be admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Blocks for all its known tokens, as the peer asks.
+    WholeSequence,
+    /// Blocks for what is computed of it in the pass, as vLLM's own allocator asks.
+    FirstChunk,
+}
+
 /// In which order waiting requests are considered for prefill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitingOrder {
@@ -115,6 +124,8 @@ pub struct EngineConfig {
     pub prefix_caching: bool,
     pub chunked_prefill: bool,
     pub preemption: Preemption,
+    /// vLLM: what admission makes sure there is room for.
+    pub admission: Admission,
     /// Longest sequence, tokens; longer prompts are rejected.
     pub max_model_len: Option<u32>,
     pub waiting_order: WaitingOrder,
@@ -122,6 +133,8 @@ pub struct EngineConfig {
     pub max_prefill_tokens: u32,
     /// SGLang: how pessimistically output lengths are reserved.
     pub schedule_conservativeness: f64,
+    /// SGLang: decode passes that must follow a prefill pass while sequences decode.
+    pub prefill_decode_interval: u32,
 }
 
 impl Default for EngineConfig {
@@ -136,10 +149,12 @@ impl Default for EngineConfig {
             prefix_caching: true,
             chunked_prefill: true,
             preemption: Preemption::Lifo,
+            admission: Admission::WholeSequence,
             max_model_len: None,
             waiting_order: WaitingOrder::Fifo,
             max_prefill_tokens: 16_384,
             schedule_conservativeness: 1.0,
+            prefill_decode_interval: 0,
         }
     }
 }

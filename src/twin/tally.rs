@@ -28,6 +28,12 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Counts a pass that is taken by itself; none when it was empty.
+    pub fn pass(&mut self, is_pass: bool) {
+        self.passes += u64::from(is_pass);
+        self.steps += u64::from(is_pass);
+    }
+
     /// Counts `passes` passes done in one step, and the integral of blocks held meanwhile.
     pub fn pass_run(&mut self, passes: u64, held_block_ms: f64) {
         self.passes += passes;

@@ -139,6 +139,19 @@ pub const KNOBS: &[KnobRow] = &[
         ..DEFAULT
     },
     KnobRow {
+        name: "engine.admission",
+        kind: Kind::Choice { legal: &["whole_sequence", "first_chunk"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("whole_sequence")),
+        block: "limits",
+        active: &[
+            Active::Is("engine.backend", &["vllm"]),
+            Active::On("engine.chunked_prefill"),
+            Active::Is("engine.preemption", &["lifo"]),
+        ],
+        doc: "What a waiting request must find free: blocks for its whole prompt, or, as in vLLM's own allocator, for the chunk computed in this pass.",
+        ..DEFAULT
+    },
+    KnobRow {
         name: "engine.waiting_order",
         kind: Kind::Choice { legal: &["fifo", "longest_prefix"], later: &[] },
         fallback: Fallback::Value(Literal::Text("fifo")),
@@ -166,6 +179,16 @@ pub const KNOBS: &[KnobRow] = &[
         block: "limits",
         active: &[Active::Is("engine.backend", &["sglang"])],
         doc: "Scales the share of output still to come that admission reserves memory for.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "engine.prefill_decode_interval",
+        kind: Kind::Int { min: 0, max: MANY },
+        fallback: Fallback::Value(Literal::Int(0)),
+        unit: "passes",
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["sglang"])],
+        doc: "Decode passes that must follow a prefill pass before the next one, while sequences decode.",
         ..DEFAULT
     },
     KnobRow {

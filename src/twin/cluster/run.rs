@@ -136,7 +136,7 @@ impl Cluster<'_> {
         self.requests.edges = Some(edges);
         self.fleet.wakes[worker] = match self.dying.contains(&worker) {
             true => f64::INFINITY,
-            false => self.fleet.engine_mut(worker).wake_ms(&self.requests),
+            false => self.fleet.engine_mut(worker).wake_ms(&self.paths, &self.requests),
         };
     }
 

@@ -194,19 +194,22 @@ pub trait Engine: std::fmt::Debug {
     fn core(&self) -> &Core;
     /// The common state.
     fn core_mut(&mut self) -> &mut Core;
-    /// Does one pass at `core.now_ms`.
-    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests);
+    /// Decides what is in the pass that starts at `core.now_ms` and takes its blocks; its duration,
+    /// or `None` when there is nothing to compute.
+    fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64>;
+    /// Ends the pass that was planned: its tokens and completions appear at `end_ms`.
+    fn finish(&mut self, end_ms: f64, paths: &BlockPaths, requests: &mut Requests);
     /// Whether passes only decode, with the same sequences, until a sequence ends, blocks run out or
     /// an arrival matters.
     fn is_steady(&self) -> bool;
     /// Whether a request that arrives could change the next pass.
     fn arrivals_matter(&self) -> bool;
     /// How many of the next `passes` steady passes this engine's own rules leave steady.
-    fn steady_passes(&mut self, passes: u64, _requests: &Requests) -> u64 {
+    fn steady_passes(&mut self, passes: u64, _paths: &BlockPaths, _requests: &Requests) -> u64 {
         passes
     }
     /// Takes note of steady passes done and the blocks they took.
-    fn after_steady(&mut self, _passes: u64, _blocks: u32, _requests: &Requests) {}
+    fn after_steady(&mut self, _passes: u64, _blocks: u32, _paths: &BlockPaths, _requests: &Requests) {}
     /// Completes requests whose last token was emitted by the pass that ended.
     fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests);
 
@@ -236,6 +239,14 @@ pub trait Engine: std::fmt::Debug {
         taken
     }
 
+    /// Does one pass at `core.now_ms`.
+    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        let pass_ms = self.plan(paths, requests);
+        requests.tally.pass(pass_ms.is_some());
+        let end_ms = self.core().now_ms + pass_ms.unwrap_or(0.0);
+        self.finish(end_ms, paths, requests);
+    }
+
     /// Hands over a request that arrives at `at_ms`, not before any handed over earlier.
     fn push(&mut self, at_ms: f64, request: u32) {
         let core = self.core_mut();
@@ -247,7 +258,7 @@ pub trait Engine: std::fmt::Debug {
 
     /// When this worker next has to be advanced if nothing arrives: the start of a pass that admits
     /// or prefills, or the end of the run of decode passes that ends a request; infinite when idle.
-    fn wake_ms(&mut self, requests: &Requests) -> f64 {
+    fn wake_ms(&mut self, paths: &BlockPaths, requests: &Requests) -> f64 {
         let core = self.core();
         let next = core.inbox.front().map_or(f64::INFINITY, |&(at, _)| at);
         if core.is_idle() {
@@ -258,7 +269,7 @@ pub trait Engine: std::fmt::Debug {
         }
         let run = core.decode_run();
         let passes = self.core_mut().decode.passes_to_finish(&requests.states).min(run.passes);
-        let passes = self.steady_passes(passes, requests);
+        let passes = self.steady_passes(passes, paths, requests);
         let core = self.core();
         core.now_ms + run.total(core.decode.passes_within(u64::from(core.kv.available()), passes))
     }
@@ -300,7 +311,7 @@ pub trait Engine: std::fmt::Debug {
         if limit < f64::INFINITY {
             passes = run.passes_lasting(limit - core.now_ms, passes);
         }
-        passes = self.steady_passes(passes, requests);
+        passes = self.steady_passes(passes, paths, requests);
         let core = self.core_mut();
         passes = core.decode.passes_within(u64::from(core.kv.available()), passes);
         if passes == 0 {
@@ -322,7 +333,7 @@ pub trait Engine: std::fmt::Debug {
         // A sequence opens a block now and then: taken as linear growth.
         tally.itl.add_run(0, passes, |k| run.pass(k), total_ms, u64::from(core.decode.seqs()));
         tally.pass_run(passes, run.weighted_total(passes, f64::from(held), f64::from(core.kv.active())));
-        self.after_steady(passes, blocks, requests);
+        self.after_steady(passes, blocks, paths, requests);
         self.end_finished(paths, requests);
         true
     }

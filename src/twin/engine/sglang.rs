@@ -61,15 +61,28 @@ fn first_in(range: std::ops::Range<u64>, holds: impl Fn(u64) -> bool) -> u64 {
     from
 }
 
-/// Memory that a request must find to be admitted.
+/// Memory that the waiting head must find to be admitted.
 #[derive(Clone, Copy, Debug)]
 struct Need {
+    request: u32,
     /// Tokens that must be left beside what is reserved.
     charge: f64,
     /// Pages that it takes out of the available ones, pinned hits included.
     pages: u32,
+    /// Cached pages that it counts on.
+    hit: u32,
+    /// Whether nobody holds some of those: they may be evicted, and then it needs something else.
+    is_loose: bool,
     /// Requests waiting with it: one more may come before it where they are sorted.
     waiting: usize,
+}
+
+/// What the pass in flight does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Planned {
+    Nothing,
+    Prefill,
+    Decode { retracted: bool },
 }
 
 /// One worker with an SGLang-like engine.
@@ -87,6 +100,11 @@ pub struct Sglang {
     batch: Vec<(u32, u32, u32)>,
     /// What the waiting head needs, when it does not fit.
     blocked_on: Option<Need>,
+    /// Whether the passes of a run ahead refresh the head's cached pages in vain: all or none do.
+    refreshes: bool,
+    planned: Planned,
+    /// Decode passes still to do before the next prefill pass.
+    pause: u64,
     /// Requests that could not have a page for the token that prefill gave them: they emit it in
     /// the next decode pass.
     late: Vec<u32>,
@@ -115,6 +133,9 @@ impl Sglang {
             chunked: None,
             batch: Vec::new(),
             blocked_on: None,
+            refreshes: false,
+            planned: Planned::Nothing,
+            pause: 0,
             late: Vec::new(),
             stamps: (0, 0),
             emitted: Vec::new(),
@@ -185,7 +206,14 @@ impl Sglang {
             let output = if is_last { (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS) } else { 0 };
             let charge = f64::from(pages * page) + f64::from(output);
             let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
-            let need = Need { charge, pages: pages + pinned, waiting: self.core.waiting.len() };
+            let need = Need {
+                request,
+                charge,
+                pages: pages + pinned,
+                hit,
+                is_loose: pinned > 0,
+                waiting: self.core.waiting.len(),
+            };
             // Cached pages count as room although the hits among them are about to be pinned; only
             // the pages themselves must be there.
             if charge >= room || need.pages > self.core.kv.available() {
@@ -291,16 +319,11 @@ impl Sglang {
         self.core.waiting.extend(keyed.into_iter().map(|k| k.3));
     }
 
-    fn prefill_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
-        load.sampled_seqs = self.core.finishing.len() as u32;
-        let pass_ms = self.core.timing.pass_ms(load);
+    fn end_prefill(&mut self, start_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
         let emitting = self.core.decode.seqs() - self.late.len() as u32;
         if emitting > 0 && self.emitted.is_empty() {
-            self.emitted.push((emitting, self.core.now_ms));
+            self.emitted.push((emitting, start_ms));
         }
-        self.core.now_ms += pass_ms;
-        requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
-        requests.tally.prefill_tokens += load.new_tokens;
         self.batch.clear();
         if let Some(request) = self.chunked {
             self.insert(request, paths, requests);
@@ -398,6 +421,7 @@ impl Sglang {
     }
 
     fn after_decode(&mut self, passes: u64, requests: &[RequestState]) {
+        self.pause = self.pause.saturating_sub(passes);
         self.left -= passes * u64::from(self.core.decode.seqs() - self.clipped);
         self.decayed += passes;
         while self.clipped > 0 && self.passes_to_unclip(requests) == 0 {
@@ -407,26 +431,30 @@ impl Sglang {
         }
     }
 
-    fn decode_pass(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
+    /// Makes room for a decode pass; its duration, or `None` when no sequence is left.
+    fn plan_decode(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
         let retracted = self.make_room(paths, requests);
         let seqs = self.core.decode.seqs();
         if seqs == 0 {
-            return;
+            return None;
         }
         let pages = self.core.decode.blocks_needed(1) as u32;
-        if self.sorts_waiting() && pages > self.core.kv.unused() {
-            // What is evicted may have been the head's.
-            self.blocked_on = None;
-        }
+        let evicts = pages > self.core.kv.unused();
         self.core.kv.allocate(pages);
+        if evicts && let Some(need) = self.blocked_on {
+            // What is evicted may have been the head's.
+            let is_whole = !need.is_loose || self.core.kv.lookup(paths, need.request, need.hit).blocks == need.hit;
+            self.blocked_on = self.blocked_on.filter(|_| is_whole && !self.sorts_waiting());
+        }
         load.decode_seqs = seqs;
         load.decode_context_tokens = self.core.decode.context();
         load.sampled_seqs = seqs;
-        let pass_ms = self.core.timing.pass_ms(load);
-        let start_ms = self.core.now_ms;
-        self.core.now_ms += pass_ms;
-        requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
-        let mut contiguous = seqs - self.late.len() as u32;
+        self.planned = Planned::Decode { retracted };
+        Some(self.core.timing.pass_ms(load))
+    }
+
+    fn end_decode(&mut self, start_ms: f64, retracted: bool, paths: &BlockPaths, requests: &mut Requests) {
+        let mut contiguous = self.core.decode.seqs() - self.late.len() as u32;
         for (count, at_ms) in self.emitted.drain(..) {
             requests.tally.itl.add(self.core.now_ms - at_ms, u64::from(count));
             contiguous -= count;
@@ -543,16 +571,37 @@ impl Engine for Sglang {
         &mut self.core
     }
 
-    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+    fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
         self.core.kv.publish();
+        self.planned = Planned::Nothing;
         if self.core.running.is_empty() && self.chunked.is_none() && !self.core.peer_compat {
             (self.ratio, self.decayed) = (self.first_ratio, 0);
         }
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
-        if self.admit(&mut load, paths, requests) {
-            self.prefill_pass(&mut load, paths, requests);
+        if self.core.decode.seqs() == 0 {
+            self.pause = 0;
+        }
+        if self.pause == 0 && self.admit(&mut load, paths, requests) {
+            self.planned = Planned::Prefill;
+            self.pause = u64::from(self.core.config.prefill_decode_interval);
+            load.sampled_seqs = self.core.finishing.len() as u32;
+            requests.tally.prefill_tokens += load.new_tokens;
+            Some(self.core.timing.pass_ms(&load))
         } else if self.core.decode.seqs() > 0 {
-            self.decode_pass(&mut load, paths, requests);
+            self.plan_decode(&mut load, paths, requests)
+        } else {
+            None
+        }
+    }
+
+    fn finish(&mut self, end_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
+        let start_ms = self.core.now_ms;
+        requests.tally.held_block_ms += (end_ms - start_ms) * f64::from(self.core.kv.active());
+        self.core.now_ms = end_ms;
+        match self.planned {
+            Planned::Nothing => {}
+            Planned::Prefill => self.end_prefill(start_ms, paths, requests),
+            Planned::Decode { retracted } => self.end_decode(start_ms, retracted, paths, requests),
         }
     }
 
@@ -562,15 +611,19 @@ impl Engine for Sglang {
         self.core.decode.seqs() > 0
             && self.emitted.is_empty()
             && self.late.is_empty()
-            && (waiting == 0 || is_blocked || (self.core.is_full() && self.chunked.is_none()))
+            && (self.pause > 0 || waiting == 0 || is_blocked || (self.core.is_full() && self.chunked.is_none()))
     }
 
     fn arrivals_matter(&self) -> bool {
-        self.sorts_waiting() || (!self.core.is_full() && self.core.waiting.is_empty())
+        self.pause == 0 && (self.sorts_waiting() || (!self.core.is_full() && self.core.waiting.is_empty()))
     }
 
-    fn steady_passes(&mut self, passes: u64, requests: &Requests) -> u64 {
+    fn steady_passes(&mut self, passes: u64, paths: &BlockPaths, requests: &Requests) -> u64 {
+        self.refreshes = false;
         let mut passes = passes.min(self.passes_to_unclip(&requests.states));
+        if self.pause > 0 {
+            return passes.min(self.pause);
+        }
         if self.sorts_waiting() && !self.core.waiting.is_empty() {
             // What is evicted changes the order of the waiting ones.
             passes = self.core.decode.passes_within(u64::from(self.core.kv.unused()), passes);
@@ -578,16 +631,38 @@ impl Engine for Sglang {
         // A prompt already cut resumes without a slot of its own.
         let slot = !self.core.is_full() || self.chunked.is_some();
         let Some(need) = self.blocked_on.filter(|_| slot) else { return passes };
+        let decode = &self.core.decode;
+        if need.is_loose {
+            let enough = decode.blocks_needed(passes);
+            let beside = self.core.kv.available_beside(paths, need.request, enough);
+            passes = decode.passes_within(beside, passes);
+        }
         // The reservation shrinks while pages fill up: the head may fit before anything ends.
         let available = u64::from(self.core.kv.available());
+        let left = |k: u64| available.saturating_sub(decode.blocks_needed(k));
+        let page = f64::from(self.page());
+        let room = |pages: u64| pages as f64 * page;
         let mut k = 0;
         while k < passes {
-            let left = available.saturating_sub(self.core.decode.blocks_needed(k));
-            if left < u64::from(need.pages) {
+            if left(k) < u64::from(need.pages) {
+                if !need.is_loose || k > 0 {
+                    return if need.is_loose { k } else { passes };
+                }
+                // Without its pages the head cannot start, but it refreshes its hits in every pass
+                // in which it has the room: a run ends where that may change.
+                self.refreshes = need.charge < room(left(0)) - self.reserved(0);
+                while passes > 1
+                    && match self.refreshes {
+                        true => need.charge >= room(left(passes - 1)) - self.reserved(0),
+                        false => need.charge < room(left(0)) - self.reserved(passes - 1),
+                    }
+                {
+                    passes /= 2;
+                }
                 return passes;
             }
             // Pages only get fewer: before this pass it does not fit, whatever happens.
-            let room = left as f64 * f64::from(self.page());
+            let room = room(left(k));
             let next = first_in(k..passes, |k| need.charge < room - self.reserved(k));
             if next == k {
                 return k;
@@ -597,7 +672,15 @@ impl Engine for Sglang {
         passes
     }
 
-    fn after_steady(&mut self, passes: u64, _blocks: u32, requests: &Requests) {
+    fn after_steady(&mut self, passes: u64, _blocks: u32, paths: &BlockPaths, requests: &Requests) {
+        if self.refreshes
+            && let Some(need) = self.blocked_on
+        {
+            // As the last pass of the run did before it began.
+            let at = access(self.core.decode.passes() - 1, AccessKind::Prefill, 0);
+            self.stamps = (self.core.decode.passes() - 1, 0);
+            self.core.kv.touch(paths, need.request, need.hit, at);
+        }
         self.after_decode(passes, &requests.states);
     }
 

@@ -13,7 +13,7 @@
 use super::core::{Core, Engine};
 use crate::catalog::Backend;
 use crate::timing::PassLoad;
-use crate::twin::deployment::Preemption;
+use crate::twin::deployment::{Admission, Preemption};
 use crate::twin::kv::pool::Hit;
 use crate::twin::request::{RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
@@ -26,8 +26,12 @@ pub struct Vllm {
     prefilling: Option<u32>,
     /// The waiting head cannot be admitted before some running request leaves.
     blocked: bool,
+    /// Cached blocks that the blocked head would use, when some of them may be evicted.
+    counts_on: u32,
     /// TRT-LLM: blocks that running requests still need to finish.
     owed: u32,
+    /// Decoding sequences in the pass in flight.
+    decoding: u32,
     /// What the peer's timing is told otherwise about the pass, when requests are computed again.
     recomputed: Vec<Recomputed>,
 }
@@ -47,7 +51,7 @@ struct Recomputed {
 impl Vllm {
     /// An idle worker.
     pub fn new(core: Core) -> Self {
-        Vllm { core, prefilling: None, blocked: false, owed: 0, recomputed: Vec::new() }
+        Vllm { core, prefilling: None, blocked: false, counts_on: 0, owed: 0, decoding: 0, recomputed: Vec::new() }
     }
 
     fn never_evicts(&self) -> bool {
@@ -148,6 +152,13 @@ impl Vllm {
         self.blocked = false;
     }
 
+    /// Whether room for the first chunk is enough to start. Not where the first come are preempted
+    /// first: two prompts that do not fit together would take each other's blocks for ever.
+    fn admits_by_chunk(&self) -> bool {
+        let config = &self.core.config;
+        config.admission == Admission::FirstChunk && config.preemption == Preemption::Lifo && !self.never_evicts()
+    }
+
     /// Whether a request can never be served, however empty the worker.
     fn can_never_fit(&self, state: &RequestState) -> bool {
         self.core.config.max_model_len.is_some_and(|most| state.input_tokens >= most)
@@ -178,9 +189,12 @@ impl Vllm {
             let known = state.known();
             let hit = self.find_cached(request, state, paths);
             let cached = hit.blocks * self.core.config.block_size;
-            let promised = self.core.blocks(self.footprint(state)) - hit.active;
+            let asked =
+                if self.admits_by_chunk() { cached + (known - cached).min(budget) } else { self.footprint(state) };
+            let promised = self.core.blocks(asked) - hit.active;
             if promised + self.owed > self.core.kv.available() {
                 self.blocked = true;
+                self.counts_on = if hit.active < hit.blocks { hit.blocks } else { 0 };
                 break;
             }
             if !self.core.config.chunked_prefill && known - cached > budget {
@@ -190,6 +204,7 @@ impl Vllm {
                 }
                 // A pass with fewer prompt tokens ahead of it may have the budget.
                 self.blocked = load.new_tokens == 0;
+                self.counts_on = 0;
                 break;
             }
             self.core.waiting.pop_front();
@@ -291,7 +306,7 @@ impl Engine for Vllm {
         &mut self.core
     }
 
-    fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+    fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
         self.core.kv.publish();
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
         let preempted = self.schedule_running(&mut load, paths, requests);
@@ -300,15 +315,18 @@ impl Engine for Vllm {
         }
         load.sampled_seqs = load.decode_seqs + self.core.finishing.len() as u32;
         let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
-        if timed.decode_seqs + timed.prefill_seqs > 0 {
-            let pass_ms = self.core.timing.pass_ms(&timed);
-            self.core.now_ms += pass_ms;
-            requests.tally.pass_run(1, pass_ms * f64::from(self.core.kv.active()));
-            requests.tally.prefill_tokens += load.new_tokens;
-            if load.decode_seqs > 0 {
-                self.core.decode.advance(1);
-                requests.tally.itl.add(pass_ms, u64::from(load.decode_seqs));
-            }
+        self.decoding = load.decode_seqs;
+        requests.tally.prefill_tokens += load.new_tokens;
+        (timed.decode_seqs + timed.prefill_seqs > 0).then(|| self.core.timing.pass_ms(&timed))
+    }
+
+    fn finish(&mut self, end_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
+        let pass_ms = end_ms - self.core.now_ms;
+        self.core.now_ms = end_ms;
+        requests.tally.held_block_ms += pass_ms * f64::from(self.core.kv.active());
+        if self.decoding > 0 {
+            self.core.decode.advance(1);
+            requests.tally.itl.add(pass_ms, u64::from(self.decoding));
         }
         self.end_finished(paths, requests);
         for index in 0..self.core.finishing.len() {
@@ -330,7 +348,19 @@ impl Engine for Vllm {
         self.core.waiting.is_empty() && !self.core.is_full()
     }
 
-    fn after_steady(&mut self, _passes: u64, blocks: u32, _requests: &Requests) {
+    fn steady_passes(&mut self, passes: u64, paths: &BlockPaths, _requests: &Requests) -> u64 {
+        // A head whose first chunk does not fit asks for less once its cached prefix is gone.
+        let shrinks = self.blocked && self.counts_on > 0 && self.admits_by_chunk();
+        match self.core.waiting.front() {
+            Some(&head) if shrinks && !self.core.is_full() => {
+                let enough = self.core.decode.blocks_needed(passes);
+                self.core.decode.passes_within(self.core.kv.available_beside(paths, head, enough), passes)
+            }
+            _ => passes,
+        }
+    }
+
+    fn after_steady(&mut self, _passes: u64, blocks: u32, _paths: &BlockPaths, _requests: &Requests) {
         self.owed = self.owed.saturating_sub(blocks);
     }
 

@@ -120,6 +120,22 @@ impl KvPool {
         self.free
     }
 
+    /// Blocks that can be had before any of a request's own cached ones is evicted; counted up to
+    /// about `enough`.
+    pub fn available_beside(&self, paths: &BlockPaths, request: u32, enough: u64) -> u64 {
+        let mut blocks = u64::from(self.free);
+        let mut e = self.lru_head;
+        while e != NIL && blocks < enough {
+            let extent = &self.extents[e as usize];
+            if paths.path(request).contains(&extent.segment) || paths.private_segment(request) == extent.segment {
+                break;
+            }
+            blocks += u64::from(extent.len);
+            e = extent.next;
+        }
+        blocks
+    }
+
     /// The longest resident prefix of a request, at most `most` blocks.
     pub fn lookup(&self, paths: &BlockPaths, request: u32, most: u32) -> Hit {
         let mut hit = Hit::default();
