@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{
-    Admission, Deployment, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Sla, Topology, WaitingOrder,
+    Admission, Deployment, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Sla, Speculation, Topology,
+    WaitingOrder,
 };
 use servescout::twin::{self, Outcome, Status};
 use servescout::workload::{Load, Request, Workload};
@@ -14,10 +15,10 @@ use servescout::workload::{Load, Request, Workload};
 const BLOCK_TOKENS: u32 = 32;
 
 /// (gap to the request before, ms; content ids; tokens missing from the last; output tokens).
-type Row = (f64, Vec<u32>, u32, u32);
+pub type Row = (f64, Vec<u32>, u32, u32);
 
 /// Requests in order of arrival, `turns` to a session.
-fn workload(rows: &[Row], turns: usize, load: Load, grows: bool) -> Workload {
+pub fn workload(rows: &[Row], turns: usize, load: Load, grows: bool) -> Workload {
     let mut w = Workload {
         requests: Vec::new(),
         block_tokens: BLOCK_TOKENS,
@@ -71,7 +72,11 @@ fn engines() -> impl Strategy<Value = EngineConfig> {
     let limits = (prop::sample::select(vec![1u32, 2, 7, 64]), prop::sample::select(vec![64u32, 300, 2048]));
     let options = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let rest = (prop::option::of(200u32..900), 0.1f64..2.0, prop::sample::select(vec![100u32, 16_384]));
-    let more = (any::<bool>(), prop_oneof![Just(0u32), 0u32..30]);
+    let speculation = (1u32..5, prop::collection::vec(0.0f64..1.0, 1..4), 0.0f64..0.2)
+        .prop_map(|(tokens, acceptance, draft_cost)| Speculation { tokens, acceptance, draft_cost, seed: 0 });
+    let speculation = prop_oneof![4 => Just(None), 1 => speculation.prop_map(Some)];
+    let ranks = prop_oneof![3 => Just(1u32), 2 => 2u32..4];
+    let more = (any::<bool>(), prop_oneof![Just(0u32), 0u32..30], ranks, speculation);
     (backend, sizes, limits, options, rest, more).prop_map(
         |(backend, (block_size, pool_tokens), (max_num_seqs, budget), options, rest, more)| EngineConfig {
             backend,
@@ -88,6 +93,8 @@ fn engines() -> impl Strategy<Value = EngineConfig> {
             max_prefill_tokens: rest.2,
             admission: if more.0 { Admission::WholeSequence } else { Admission::FirstChunk },
             prefill_decode_interval: more.1,
+            attention_dp: more.2,
+            speculation: more.3,
         },
     )
 }

@@ -38,6 +38,7 @@ mod trace_errors;
 mod trace_files;
 mod trace_generator;
 mod trace_loading;
+mod twin_engines;
 mod twin_equivalence;
 
 /// A file that nobody names would be a test that nobody runs.

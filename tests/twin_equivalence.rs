@@ -88,6 +88,7 @@ fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
         preemption: pick(rng, &[Preemption::Lifo, Preemption::Fifo]),
         max_model_len: rng.random_bool(0.2).then_some(2000),
         waiting_order: pick(rng, &[WaitingOrder::Fifo, WaitingOrder::LongestPrefix]),
+        attention_dp: pick(rng, &[1, 1, 3]),
         ..Default::default()
     };
     let timing = timing(rng, backend);

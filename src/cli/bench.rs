@@ -1,5 +1,7 @@
 //! `servescout bench`: how fast this machine simulates.
 
+mod growth;
+
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,6 +25,8 @@ pub struct BenchArgs {
 enum What {
     /// One hour of traffic on deployments of several kinds, one thread
     Replay(ReplayArgs),
+    /// Cost per request as requests become more, or their outputs longer, one thread
+    Growth(growth::GrowthArgs),
 }
 
 #[derive(Args, Debug)]
@@ -43,7 +47,10 @@ struct ReplayArgs {
 /// # Errors
 /// A trace that cannot be read.
 pub fn run(args: &BenchArgs) -> Result<Exit, CliError> {
-    let What::Replay(args) = &args.what;
+    let args = match &args.what {
+        What::Replay(args) => args,
+        What::Growth(args) => return growth::run(args),
+    };
     let mut workload = match &args.trace {
         Some(path) => load(&WorkloadSpec::trace(path))?,
         None => generate(&cases::like_conversation())?,

@@ -6,6 +6,7 @@
 mod axis;
 mod chart;
 mod font;
+mod growth;
 mod hypervolume;
 mod importance;
 mod labels;
@@ -18,6 +19,7 @@ mod slices;
 mod style;
 mod thin;
 
+pub use growth::{Growth, draw_growth};
 pub use parity::{Parity, check_name, draw_parity};
 
 use std::path::{Path, PathBuf};

@@ -27,6 +27,8 @@ pub(crate) struct Checked {
     tables: BTreeSet<String>,
     /// Values of kinds that are no scalars, for those who know them.
     pub metric_lists: BTreeMap<&'static str, Node>,
+    /// Lists of shares.
+    pub shares: BTreeMap<&'static str, Vec<f64>>,
     /// `[knobs]`, unchecked.
     pub knobs: Vec<Entry>,
     /// `[constraints]`, unchecked.
@@ -159,6 +161,12 @@ fn check_key(key: &'static Key, node: &Node, table: &[Entry], checked: &mut Chec
         checked.metric_lists.insert(key.path, node.clone());
         return;
     }
+    if let Kind::Shares = key.kind {
+        if let Some(shares) = shares(key, node, sources) {
+            checked.shares.insert(key.path, shares);
+        }
+        return;
+    }
     let kind = match key.kind {
         Kind::Name(c) if c.label_beside.is_some_and(|other| table.iter().any(|e| e.key == other)) => Kind::Label,
         kind => kind,
@@ -167,6 +175,28 @@ fn check_key(key: &'static Key, node: &Node, table: &[Entry], checked: &mut Chec
     if let Some(value) = scalar::check(node, rule, sources) {
         checked.values.insert(key.path, Found { value, span: node.span });
     }
+}
+
+/// A list of numbers from 0 to 1.
+fn shares(key: &'static Key, node: &Node, sources: &mut Sources) -> Option<Vec<f64>> {
+    let rule = Rule { path: key.path, kind: key.kind, fallback: key.fallback, unit: key.unit, doc: key.doc };
+    let items = match &node.raw {
+        Raw::List(items) if !items.is_empty() => items,
+        raw => {
+            let what = format!("`{}` must be {}, not {}", key.path, scalar::type_words(key.kind), raw.type_words());
+            let what = if matches!(raw, Raw::List(_)) { format!("`{}` is an empty list", key.path) } else { what };
+            let remedy = format!("write for example {} = [0.85, 0.3], or leave it out", key.name());
+            sources.error(node.span, key.path, Finding::new(what, key.doc, remedy));
+            return None;
+        }
+    };
+    let mut shares = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{}[{index}]", key.path);
+        let kind = Kind::Real { min: 0.0, max: 1.0, open: false };
+        shares.push(scalar::check(item, Rule { path: &path, kind, ..rule }, sources)?.as_f64()?);
+    }
+    Some(shares)
 }
 
 fn table_example(path: &str) -> String {

@@ -12,7 +12,7 @@ use crate::timing::memory::kv_capacity;
 use crate::timing::{Timing, TimingSpec, WorkerShape};
 use crate::twin::Deployment;
 use crate::twin::deployment::{
-    Admission, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Topology, WaitingOrder,
+    Admission, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Speculation, Topology, WaitingOrder,
 };
 use crate::workload::Workload;
 
@@ -105,9 +105,12 @@ impl<'a> Deployer<'a> {
     pub fn deployment(&self, candidate: &Candidate) -> Result<Deployment, Refusal> {
         let pick = Picks { space: &self.study.space, candidate };
         let (tp, workers) = (pick.u32("aggregated.tp"), pick.u32("aggregated.workers"));
-        let (gpus, max_gpus) = (u64::from(tp) * u64::from(workers), self.study.max_gpus);
+        let ranks = pick.u32("aggregated.attention_dp");
+        let max_gpus = self.study.max_gpus;
+        let gpus = u64::from(tp) * u64::from(ranks) * u64::from(workers);
         if gpus > u64::from(max_gpus) {
-            let reason = format!("{workers} workers x TP {tp} = {gpus} GPUs, max_gpus = {max_gpus}");
+            let dp = if ranks > 1 { format!(" x attention DP {ranks}") } else { String::new() };
+            let reason = format!("{workers} workers x TP {tp}{dp} = {gpus} GPUs, max_gpus = {max_gpus}");
             return refuse(RefusalCode::GpuBudget, reason);
         }
         Ok(Deployment {
@@ -152,18 +155,34 @@ impl<'a> Deployer<'a> {
             max_prefill_tokens: pick.u32("engine.max_prefill_tokens"),
             schedule_conservativeness: pick.real("engine.schedule_conservativeness"),
             prefill_decode_interval: pick.u32("engine.prefill_decode_interval"),
+            attention_dp: pick.u32("aggregated.attention_dp"),
+            speculation: self.speculation(pick.u32("engine.speculative_tokens")),
             gpu_blocks: 0,
         };
         self.check_limits(&engine)?;
         engine.gpu_blocks = self.gpu_blocks(pick.optional_u32("engine.gpu_blocks"), &engine, shape)?;
-        Ok(Pool { workers, gpus_per_worker: tp, engine, timing })
+        Ok(Pool { workers, gpus_per_worker: tp * engine.attention_dp, engine, timing })
+    }
+
+    fn speculation(&self, tokens: u32) -> Option<Speculation> {
+        let (acceptance, draft_cost) = self.study.speculation.clone();
+        (tokens > 0).then_some(Speculation { tokens, acceptance, draft_cost, seed: self.study.seed })
     }
 
     fn check_limits(&self, engine: &EngineConfig) -> Result<(), Refusal> {
-        let EngineConfig { max_num_batched_tokens: tokens, max_num_seqs: seqs, .. } = *engine;
+        let (tokens, seqs) = (engine.max_num_batched_tokens, engine.max_num_seqs);
         // SGLang's passes either prefill or decode, and what it cannot prefill it rejects.
         if engine.backend == Backend::Sglang {
             return Ok(());
+        }
+        let drafted = engine.speculation.as_ref().map_or(0, |s| s.tokens);
+        if u64::from(tokens) < u64::from(seqs) * u64::from(1 + drafted) && drafted > 0 {
+            let reason = format!(
+                "max_num_batched_tokens = {tokens} is below max_num_seqs x (1 + speculative_tokens) = {seqs} x {}: \
+                 sequences that decode would leave no room for prompts",
+                1 + drafted
+            );
+            return refuse(RefusalCode::Limits, reason);
         }
         if tokens < seqs {
             let reason =

@@ -138,6 +138,10 @@ fn scalar(kind: Kind) -> Json {
         Kind::FileName => json!({ "type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$" }),
         Kind::Label => json!({ "type": "string", "minLength": 1 }),
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
+        Kind::Shares => {
+            let share = json!({ "type": "number", "minimum": 0, "maximum": 1 });
+            json!({ "type": "array", "minItems": 1, "items": share })
+        }
         Kind::Metrics => {
             let names: Vec<&str> = METRICS.iter().map(|m| m.name).collect();
             let most = goals::MAX_OBJECTIVES;

@@ -199,6 +199,7 @@ fn read_study(
         gpu_memory_utilization: checked.real("hardware.gpu_memory_utilization"),
         workload,
         timing,
+        speculation: sections::speculation(&checked)?,
         peer_compat: checked.flag("twin.peer_compat")?,
         pass_by_pass: checked.flag("twin.pass_by_pass")?,
         objectives,

@@ -136,6 +136,7 @@ fn type_cell(kind: Kind, power_of_two: bool) -> String {
         Kind::FileName => "name".into(),
         Kind::Path => "path".into(),
         Kind::Metrics => "list of metrics".into(),
+        Kind::Shares => "list of numbers from 0 to 1".into(),
     }
 }
 

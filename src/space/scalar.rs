@@ -175,6 +175,7 @@ pub(crate) fn type_words(kind: Kind) -> &'static str {
         Kind::Real { .. } => "a number",
         Kind::Choice { .. } | Kind::Name(_) | Kind::Label | Kind::FileName | Kind::Path => "a string",
         Kind::Metrics => "a list of metric names",
+        Kind::Shares => "a list of numbers from 0 to 1",
     }
 }
 
@@ -209,6 +210,7 @@ fn example(rule: Rule<'_>) -> String {
         Kind::FileName => "\"my-study\"".to_owned(),
         Kind::Path => "\"traces/my-trace.jsonl\"".to_owned(),
         Kind::Metrics => "[\"usd_per_mtok_output\", \"ttft_p90_ms\"]".to_owned(),
+        Kind::Shares => "[0.85, 0.3]".to_owned(),
     };
     format!("write for example {name} = {shown}")
 }

@@ -13,7 +13,7 @@ use crate::catalog::{self, Attention, Dtype, GpuSpec, ModelSpec, MoeSpec};
 use crate::timing::TimingSpec;
 use crate::timing::perfdb::{self, PerfDbOptions};
 use crate::timing::surface::SurfaceOptions;
-use crate::twin::deployment::Sla;
+use crate::twin::deployment::{Sla, Speculation};
 
 /// `[model]`: the architecture and its number formats.
 pub(crate) fn model(checked: &Checked, sources: &mut Sources) -> Option<(ModelSpec, Dtype, Dtype)> {
@@ -139,6 +139,12 @@ pub(crate) fn timing(checked: &Checked, base: Option<&Path>, sources: &mut Sourc
         }
         _ => TimingSpec::Surface(surface),
     })
+}
+
+/// `[speculation]`: acceptance rates by position, and the cost of drafting.
+pub(crate) fn speculation(checked: &Checked) -> Option<(Vec<f64>, f64)> {
+    let rates = checked.shares.get("speculation.acceptance_rates").cloned();
+    Some((rates.unwrap_or_else(|| Speculation::ACCEPTANCE.to_vec()), checked.real("speculation.draft_cost")?))
 }
 
 /// `[search]`.

@@ -45,6 +45,8 @@ pub struct Study {
     pub workload: WorkloadSpec,
     /// `[timing]`.
     pub timing: TimingSpec,
+    /// `[speculation]`: acceptance rates and the cost of drafting.
+    pub speculation: (Vec<f64>, f64),
     /// `[twin] peer_compat`.
     pub peer_compat: bool,
     /// `[twin] pass_by_pass`.

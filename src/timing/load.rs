@@ -19,6 +19,9 @@ pub struct PassLoad {
     pub decode_context_tokens: u64,
     /// Sequences whose logits are sampled in this pass (decoding ones and finished prefills).
     pub sampled_seqs: u32,
+    /// Tokens verified for decoding sequences besides the one that each decodes (speculative
+    /// decoding). They are computed with, but read no KV cache of their own.
+    pub draft_tokens: u64,
     /// Size of the worker's KV pool in tokens.
     pub kv_pool_tokens: u64,
 }

@@ -21,6 +21,22 @@ pub struct Deployment {
     pub pass_by_pass: bool,
 }
 
+impl Deployment {
+    /// The deployment with the seed of one simulation for what its engines draw; `None` when they draw
+    /// nothing.
+    pub fn with_draws_of(&self, seed: u64) -> Option<Deployment> {
+        self.topology.pools().iter().any(|(_, pool)| pool.engine.speculation.is_some()).then(|| {
+            let mut seeded = self.clone();
+            for pool in seeded.topology.pools_mut() {
+                if let Some(speculation) = &mut pool.engine.speculation {
+                    speculation.seed = seed;
+                }
+            }
+            seeded
+        })
+    }
+}
+
 /// Which pools of workers exist.
 #[derive(Clone, Debug)]
 pub enum Topology {
@@ -33,6 +49,12 @@ impl Topology {
     pub fn pools(&self) -> Vec<(Role, &Pool)> {
         match self {
             Topology::Aggregated(pool) => vec![(Role::Aggregated, pool)],
+        }
+    }
+
+    fn pools_mut(&mut self) -> Vec<&mut Pool> {
+        match self {
+            Topology::Aggregated(pool) => vec![pool],
         }
     }
 
@@ -74,12 +96,19 @@ impl Role {
 pub struct Pool {
     /// Number of workers at the start.
     pub workers: u32,
-    /// GPUs per worker (tensor-parallel size).
+    /// GPUs per worker: tensor-parallel size x attention data parallelism.
     pub gpus_per_worker: u32,
     /// Scheduler and cache settings.
     pub engine: EngineConfig,
     /// How long its passes take.
     pub timing: Timing,
+}
+
+impl Pool {
+    /// KV blocks of one worker, over its ranks.
+    pub fn kv_blocks_per_worker(&self) -> u64 {
+        u64::from(self.engine.gpu_blocks) * u64::from(self.engine.attention_dp.max(1))
+    }
 }
 
 /// Which running request is preempted when KV blocks run out.
@@ -98,6 +127,32 @@ pub enum Admission {
     WholeSequence,
     /// Blocks for what is computed of it in the pass, as vLLM's own allocator asks.
     FirstChunk,
+}
+
+/// Speculative decoding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Speculation {
+    /// Tokens drafted for every sequence in each decode pass; at least 1.
+    pub tokens: u32,
+    /// Chance that each drafted token is accepted, given that all before it were; the last rate holds
+    /// for all later positions.
+    pub acceptance: Vec<f64>,
+    /// Time to draft one token for a batch, over that of a decode pass of the same batch.
+    pub draft_cost: f64,
+    /// Seed of the draws of acceptance.
+    pub seed: u64,
+}
+
+impl Speculation {
+    /// Acceptance by position where the user gives none, as in the peer's mocker (`semantics` 2.8).
+    pub const ACCEPTANCE: [f64; 3] = [0.85, 0.3, 0.0];
+    /// Cost of drafting where the user gives none: one layer and the head of a model of tens of layers.
+    pub const DRAFT_COST: f64 = 0.03;
+
+    /// Chance that the token drafted at this position is accepted once those before it are.
+    pub fn rate(&self, position: u32) -> f64 {
+        self.acceptance.get(position as usize).or(self.acceptance.last()).copied().unwrap_or(0.0)
+    }
 }
 
 /// In which order waiting requests are considered for prefill.
@@ -135,6 +190,11 @@ pub struct EngineConfig {
     pub schedule_conservativeness: f64,
     /// SGLang: decode passes that must follow a prefill pass while sequences decode.
     pub prefill_decode_interval: u32,
+    /// Attention data parallelism: ranks in step, each with a scheduler and a KV pool of its own; all
+    /// other settings are those of a rank.
+    pub attention_dp: u32,
+    /// vLLM and TRT-LLM: tokens drafted and verified.
+    pub speculation: Option<Speculation>,
 }
 
 impl Default for EngineConfig {
@@ -155,6 +215,8 @@ impl Default for EngineConfig {
             max_prefill_tokens: 16_384,
             schedule_conservativeness: 1.0,
             prefill_decode_interval: 0,
+            attention_dp: 1,
+            speculation: None,
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::workload::Workload;
 /// Simulates one deployment under one workload. Pure: no file, no clock, no thread, no global; the
 /// same arguments give the same outcome, bit for bit. `per_request` keeps a record of every request.
 pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
+    let seeded = deployment.with_draws_of(seed);
+    let deployment = seeded.as_ref().unwrap_or(deployment);
     simulate_placed(deployment, workload, policies(deployment, workload, seed), per_request)
 }
 
@@ -35,6 +37,8 @@ pub fn simulate_watched(
     seed: u64,
     watch: &mut dyn bounds::Watch,
 ) -> Result<Outcome, bounds::BestCase> {
+    let seeded = deployment.with_draws_of(seed);
+    let deployment = seeded.as_ref().unwrap_or(deployment);
     cluster::simulate_watched(deployment, workload, policies(deployment, workload, seed), Vec::new(), watch)
 }
 

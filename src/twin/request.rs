@@ -33,6 +33,8 @@ pub struct RequestState {
     pub reused: u32,
     pub preemptions: u32,
     pub worker: u32,
+    /// Rank of attention data parallelism within its worker.
+    pub rank: u32,
     pub status: Status,
     pub decoding: bool,
 }
@@ -93,6 +95,7 @@ impl<'a> Requests<'a> {
                 reused: 0,
                 preemptions: 0,
                 worker: u32::MAX,
+                rank: 0,
                 status: Status::Unfinished,
                 decoding: false,
             })

@@ -33,13 +33,6 @@ impl Tally {
         self.passes += u64::from(is_pass);
         self.steps += u64::from(is_pass);
     }
-
-    /// Counts `passes` passes done in one step, and the integral of blocks held meanwhile.
-    pub fn pass_run(&mut self, passes: u64, held_block_ms: f64) {
-        self.passes += passes;
-        self.steps += 1;
-        self.held_block_ms += held_block_ms;
-    }
 }
 
 /// What metrics need to know of the cluster besides its requests.

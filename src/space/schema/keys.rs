@@ -5,6 +5,7 @@ use super::row::{DEFAULT, OPTIONAL, REQUIRED, choice, flag, int, not_negative, p
 use super::workload::WORKLOAD;
 use super::{Catalogue, Fallback, Key, Kind, Literal, Section};
 use crate::catalog;
+use crate::twin::deployment::Speculation;
 
 const fn section(path: &'static str, optional: bool, doc: &'static str) -> Section {
     Section { path, optional, doc }
@@ -44,6 +45,11 @@ pub const SECTIONS: &[Section] = &[
         "Distribution of generated tokens per turn; a number is a fixed length.",
     ),
     section("timing", true, "How long a forward pass takes."),
+    section(
+        "speculation",
+        true,
+        "How drafted tokens fare, where `engine.speculative_tokens` is above 0: a property of the model, its drafting head and the traffic, to be measured.",
+    ),
     section("twin", true, "How the simulation works."),
     section("knobs", false, "What is searched: a list, a range, or one value per knob."),
     section("objectives", true, "The metrics to trade off, two to four in all."),
@@ -194,6 +200,20 @@ const OTHERS: &[Key] = &[
         "timing.kind",
         &["fixed"],
     ),
+    Key {
+        path: "speculation.acceptance_rates",
+        kind: Kind::Shares,
+        fallback: Fallback::Unset("`[0.85, 0.3, 0.0]`, as in the peer's mocker"),
+        doc: "Chance that each drafted token is accepted once all before it are, by position; the last one holds for all later positions. Draws are seeded.",
+        ..DEFAULT
+    },
+    Key {
+        path: "speculation.draft_cost",
+        kind: Kind::Real { min: 0.0, max: 100.0, open: false },
+        fallback: value(Literal::Real(Speculation::DRAFT_COST)),
+        doc: "Time to draft one token for a batch, over that of a pass that decodes the batch; about 1 / layers for a head of one layer.",
+        ..DEFAULT
+    },
     flag(
         "twin.peer_compat",
         value(Literal::Bool(false)),

@@ -62,8 +62,19 @@ pub const KNOBS: &[KnobRow] = &[
         unit: "GPUs",
         block: "shape",
         active: AGGREGATED,
-        doc: "Tensor-parallel size: GPUs per worker.",
+        doc: "Tensor-parallel size: GPUs per worker, or per rank with `aggregated.attention_dp`.",
         ..DEFAULT
+    },
+    KnobRow {
+        name: "aggregated.attention_dp",
+        kind: Kind::Int { min: 1, max: 1024 },
+        power_of_two: true,
+        log: true,
+        fallback: Fallback::Value(Literal::Int(1)),
+        unit: "ranks",
+        block: "shape",
+        active: AGGREGATED,
+        doc: "Attention data parallelism: ranks of `aggregated.tp` GPUs each within a worker, with a scheduler and a KV cache of their own, that step together at the pace of the slowest. A rank is timed and sized like a worker of its own: exchange of tokens between ranks, and expert weights spread over them, are not modelled.",
     },
     KnobRow {
         name: "aggregated.workers",
@@ -192,6 +203,16 @@ pub const KNOBS: &[KnobRow] = &[
         ..DEFAULT
     },
     KnobRow {
+        name: "engine.speculative_tokens",
+        kind: Kind::Int { min: 0, max: 16 },
+        fallback: Fallback::Value(Literal::Int(0)),
+        unit: "tokens",
+        block: "limits",
+        active: &[Active::Is("engine.backend", &["vllm", "trtllm"])],
+        doc: "Tokens drafted for every sequence in each decode pass and verified in it (speculative decoding, see `[speculation]`); 0 for none.",
+        ..DEFAULT
+    },
+    KnobRow {
         name: "engine.max_model_len",
         kind: Kind::Int { min: 2, max: 1 << 30 },
         log: true,
@@ -259,7 +280,7 @@ pub const KNOBS: &[KnobRow] = &[
 ];
 
 /// Knobs of the design that this version cannot simulate: refused by name, never ignored.
-pub const LATER_KNOBS: &[&str] = &["engine.speculative", "router.queue_threshold"];
+pub const LATER_KNOBS: &[&str] = &["router.queue_threshold"];
 
 /// Groups of knobs that this version cannot simulate.
 pub const LATER_GROUPS: &[&str] = &["prefill", "decode", "planner", "kv", "transfer"];

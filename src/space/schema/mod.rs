@@ -77,6 +77,8 @@ pub enum Kind {
     Path,
     /// A list of metric names.
     Metrics,
+    /// A list of shares between 0 and 1.
+    Shares,
 }
 
 /// A catalogue that names are looked up in.

@@ -175,7 +175,7 @@ impl Roofline {
     /// Duration of a pass, ms; 0 when nothing is in it.
     #[inline]
     pub fn pass_ms(&self, load: &PassLoad) -> f64 {
-        let tokens = load.new_tokens + u64::from(load.decode_seqs);
+        let tokens = load.new_tokens + u64::from(load.decode_seqs) + load.draft_tokens;
         if tokens == 0 {
             return 0.0;
         }

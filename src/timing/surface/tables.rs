@@ -115,10 +115,12 @@ impl Surface {
             if decode_seqs == 0 {
                 return 0.0;
             }
-            return self.decode_only_ms(load.decode_seqs)
+            return self.decode_only_ms(load.decode_seqs + load.draft_tokens as u32)
                 + self.decode.at(load.decode_seqs, mean(load.decode_context_tokens, load.decode_seqs));
         }
-        let mut ms = self.host_ms + self.tokens.at(load.new_tokens + decode_seqs) + self.prefill_attention_ms(load);
+        let mut ms = self.host_ms
+            + self.tokens.at(load.new_tokens + decode_seqs + load.draft_tokens)
+            + self.prefill_attention_ms(load);
         if decode_seqs > 0 {
             ms += self.decode.at(load.decode_seqs, mean(load.decode_context_tokens, load.decode_seqs));
         }

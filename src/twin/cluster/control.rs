@@ -58,7 +58,9 @@ impl Cluster<'_> {
             State::Starting => self.fleet.set_state(id, State::Removed, now_ms),
             State::Active => {
                 self.fleet.set_state(id, State::Draining, now_ms);
-                self.tell(now_ms, role, |policy, view| policy.worker_draining(id, view));
+                self.tell(now_ms, role, |policy, view| {
+                    view.fleet.targets_of(id).for_each(|t| policy.worker_draining(t, view))
+                });
                 self.remove_if_drained(now_ms, id);
             }
             State::Draining | State::Removed => {}
@@ -76,7 +78,9 @@ impl Cluster<'_> {
                 self.advance(id, now_ms);
                 if self.fleet.worker(id).state == State::Active {
                     self.fleet.set_state(id, State::Draining, now_ms);
-                    self.tell(now_ms, role, |policy, view| policy.worker_draining(id, view));
+                    self.tell(now_ms, role, |policy, view| {
+                        view.fleet.targets_of(id).for_each(|t| policy.worker_draining(t, view))
+                    });
                 }
                 self.dying.push(id);
                 self.fleet.wakes[id] = f64::INFINITY;
@@ -93,7 +97,7 @@ impl Cluster<'_> {
         }
         let role = self.fleet.worker(id).role;
         self.fleet.set_state(id, State::Active, now_ms);
-        self.tell(now_ms, role, |policy, view| policy.worker_ready(id, view));
+        self.tell(now_ms, role, |policy, view| view.fleet.targets_of(id).for_each(|t| policy.worker_ready(t, view)));
         for request in std::mem::take(&mut self.stage(role).parked) {
             self.place(now_ms, role, request);
         }
@@ -107,7 +111,8 @@ impl Cluster<'_> {
         let role = self.fleet.worker(id).role;
         let requests = self.fleet.engine_mut(id).evacuate(&mut self.requests);
         for &request in &requests {
-            self.tell(now_ms, role, |policy, view| policy.withdrawn(request, id, view));
+            let target = self.fleet.target(id, self.requests.states[request as usize].rank as usize);
+            self.tell(now_ms, role, |policy, view| policy.withdrawn(request, target, view));
         }
         self.remove(now_ms, id);
         for request in requests {
@@ -118,8 +123,8 @@ impl Cluster<'_> {
     /// Removes a draining worker that has nothing left to do.
     pub(super) fn remove_if_drained(&mut self, now_ms: f64, id: usize) {
         if self.fleet.worker(id).state == State::Draining && !self.dying.contains(&id) {
-            let core = self.fleet.engine(id).core();
-            if core.in_flight() == 0 && core.now_ms <= now_ms {
+            let engine = self.fleet.engine(id);
+            if engine.in_flight() == 0 && engine.core().now_ms <= now_ms {
                 self.remove(now_ms, id);
             }
         }
@@ -128,6 +133,6 @@ impl Cluster<'_> {
     fn remove(&mut self, now_ms: f64, id: usize) {
         let role = self.fleet.worker(id).role;
         self.fleet.set_state(id, State::Removed, now_ms);
-        self.tell(now_ms, role, |policy, view| policy.worker_removed(id, view));
+        self.tell(now_ms, role, |policy, view| view.fleet.targets_of(id).for_each(|t| policy.worker_removed(t, view)));
     }
 }

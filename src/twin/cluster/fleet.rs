@@ -56,11 +56,12 @@ impl Mould {
         }
     }
 
-    fn engine(&self) -> Box<dyn Engine> {
-        let Pool { engine: config, timing, .. } = &self.pool;
-        let mut core = Core::new(config, timing, self.segments, self.journaled, self.pass_by_pass);
-        core.peer_compat = self.peer_compat;
-        engine(core)
+    fn engine(&self, id: usize) -> Box<dyn Engine> {
+        engine(id, &self.pool.engine, |config| {
+            let mut core = Core::new(config, &self.pool.timing, self.segments, self.journaled, self.pass_by_pass);
+            core.peer_compat = self.peer_compat;
+            core
+        })
     }
 }
 
@@ -79,6 +80,10 @@ pub struct Fleet {
     moulds: Vec<Mould>,
     /// Ids of workers that take requests, per role, ascending.
     active: [Vec<usize>; Role::COUNT],
+    /// Where their requests may go, one for each of their ranks, ascending.
+    targets: [Vec<usize>; Role::COUNT],
+    /// Most ranks of any worker: the number of one's targets.
+    stride: usize,
     /// Ids of workers that have an engine, ascending.
     pub(super) live: Vec<usize>,
     /// When each worker must be advanced next, by id.
@@ -90,7 +95,8 @@ pub struct Fleet {
 impl Fleet {
     pub(super) fn new(moulds: Vec<Mould>) -> Self {
         let start = Change { at_ms: 0.0, gpus: 0, kv_blocks: 0 };
-        Fleet { moulds, provisioned: vec![start], ..Default::default() }
+        let stride = moulds.iter().map(|m| m.pool.engine.attention_dp.max(1)).max().unwrap_or(1) as usize;
+        Fleet { stride, moulds, provisioned: vec![start], ..Default::default() }
     }
 
     /// A worker that was ever there.
@@ -110,6 +116,37 @@ impl Fleet {
     /// Ids of the workers of a role that take requests, ascending.
     pub fn active(&self, role: Role) -> &[usize] {
         &self.active[role as usize]
+    }
+
+    /// Where requests of a role may go, ascending: the ranks of the workers that take requests. A worker
+    /// without attention data parallelism has one, and where none has more, targets are worker ids.
+    pub fn targets(&self, role: Role) -> &[usize] {
+        &self.targets[role as usize]
+    }
+
+    /// The targets of one worker.
+    pub fn targets_of(&self, id: usize) -> impl Iterator<Item = usize> + use<> {
+        let ranks = self.pool(self.workers[id].role).map_or(1, |p| p.engine.attention_dp.max(1)) as usize;
+        let first = id * self.stride;
+        first..first + ranks
+    }
+
+    /// The target that is this rank of a worker.
+    pub fn target(&self, id: usize, rank: usize) -> usize {
+        id * self.stride + rank
+    }
+
+    /// Worker and rank of a target.
+    pub fn split(&self, target: usize) -> (usize, usize) {
+        (target / self.stride, target % self.stride)
+    }
+
+    fn renew_targets(&mut self, role: Role) {
+        let active = std::mem::take(&mut self.active[role as usize]);
+        let mut targets = std::mem::take(&mut self.targets[role as usize]);
+        targets.clear();
+        active.iter().for_each(|&id| targets.extend(self.targets_of(id)));
+        (self.active[role as usize], self.targets[role as usize]) = (active, targets);
     }
 
     /// Ids of the workers of a role in a state other than [`State::Removed`], ascending.
@@ -135,17 +172,18 @@ impl Fleet {
     /// Adds a worker in the given state (starting or active); its id.
     pub(super) fn add(&mut self, role: Role, state: State, now_ms: f64) -> usize {
         let mould = self.moulds.iter().find(|m| m.role == role).expect("a pool for every role that is scaled");
-        let engine = mould.engine();
-        let (gpus, blocks) = (mould.pool.gpus_per_worker, mould.pool.engine.gpu_blocks);
         let id = self.workers.len();
+        let engine = mould.engine(id);
+        let (gpus, blocks) = (mould.pool.gpus_per_worker, mould.pool.kv_blocks_per_worker());
         self.workers.push(Worker { role, state, since_ms: now_ms, engine: Some(engine) });
         self.wakes.push(f64::INFINITY);
         self.live.push(id);
         if state == State::Active {
             self.active[role as usize].push(id);
+            self.renew_targets(role);
         }
         let last = *self.provisioned.last().expect("starts with an entry");
-        self.provision(now_ms, last.gpus + gpus, last.kv_blocks + u64::from(blocks));
+        self.provision(now_ms, last.gpus + gpus, last.kv_blocks + blocks);
         id
     }
 
@@ -161,9 +199,10 @@ impl Fleet {
             let at = active.partition_point(|&a| a < id);
             active.insert(at, id);
         }
+        self.renew_targets(role);
         if state == State::Removed && before != State::Removed {
             let pool = self.pool(role).expect("workers come from pools");
-            let (gpus, blocks) = (pool.gpus_per_worker, u64::from(pool.engine.gpu_blocks));
+            let (gpus, blocks) = (pool.gpus_per_worker, pool.kv_blocks_per_worker());
             self.workers[id].engine = None;
             self.wakes[id] = f64::INFINITY;
             self.live.retain(|&l| l != id);

@@ -149,7 +149,9 @@ impl<'a> Cluster<'a> {
         for (role, pool) in pools {
             for _ in 0..pool.workers {
                 let id = cluster.fleet.add(role, State::Active, 0.0);
-                cluster.tell(0.0, role, |policy, view| policy.worker_ready(id, view));
+                cluster.tell(0.0, role, |policy, view| {
+                    view.fleet.targets_of(id).for_each(|t| policy.worker_ready(t, view))
+                });
             }
         }
         let first = match workload.load {
@@ -248,9 +250,11 @@ impl<'a> Cluster<'a> {
             assert_ne!(state.status, Status::Unfinished, "work left but no event: request {index}");
         }
         for &worker in &self.fleet.live {
-            let core = self.fleet.engine(worker).core();
-            assert_eq!((core.in_flight(), core.kv.active(), core.decode.seqs()), (0, 0, 0));
-            core.kv.check();
+            let engine = self.fleet.engine(worker);
+            for core in (0..engine.ranks()).map(|rank| engine.rank(rank)) {
+                assert_eq!((core.in_flight(), core.kv.active(), core.decode.seqs()), (0, 0, 0));
+                core.kv.check();
+            }
         }
     }
 }

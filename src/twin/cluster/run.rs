@@ -151,7 +151,7 @@ impl Cluster<'_> {
             for index in 0..self.fleet.live.len() {
                 let worker = self.fleet.live[index];
                 if self.fleet.worker(worker).role == role
-                    && self.fleet.engine(worker).core().may_change_before(now_ms)
+                    && self.fleet.engine(worker).may_change_before(now_ms)
                     && !self.dying.contains(&worker)
                 {
                     self.advance(worker, now_ms);
@@ -180,12 +180,14 @@ impl Cluster<'_> {
     /// Does what a policy decided about a request.
     pub(super) fn settle(&mut self, now_ms: f64, request: u32, placement: Placement) {
         match placement {
-            Placement::Worker(worker) => {
-                self.requests.states[request as usize].worker = worker as u32;
+            Placement::Worker(target) => {
+                let (worker, rank) = self.fleet.split(target);
+                let state = &mut self.requests.states[request as usize];
+                (state.worker, state.rank) = (worker as u32, rank as u32);
                 if self.requests.edges.is_some() {
                     self.advance(worker, now_ms);
                 }
-                self.fleet.engine_mut(worker).push(now_ms, request);
+                self.fleet.engine_mut(worker).push_to(rank, now_ms, request);
                 self.refresh(worker);
             }
             Placement::Queued => {}
@@ -199,13 +201,14 @@ impl Cluster<'_> {
     /// What a pass made visible: the router's books, the session's next turn, the client's next slot.
     fn see(&mut self, now_ms: f64, worker: usize, request: u32, kind: EdgeKind) {
         let role = self.fleet.worker(worker).role;
+        let target = self.fleet.target(worker, self.requests.states[request as usize].rank as usize);
         match kind {
             EdgeKind::FirstToken => {
-                self.tell(now_ms, role, |policy, view| policy.first_token(request, worker, view));
+                self.tell(now_ms, role, |policy, view| policy.first_token(request, target, view));
                 self.with_controllers(|cluster, controller| controller.first_token(now_ms, request, cluster));
             }
             EdgeKind::Ended => {
-                self.tell(now_ms, role, |policy, view| policy.ended(request, worker, view));
+                self.tell(now_ms, role, |policy, view| policy.ended(request, target, view));
                 self.end(now_ms, request);
                 self.remove_if_drained(now_ms, worker);
             }

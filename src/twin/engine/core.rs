@@ -55,6 +55,26 @@ impl Core {
         }
     }
 
+    /// Takes in a request that arrives at `at_ms`.
+    pub fn receive(&mut self, at_ms: f64, request: u32) {
+        self.inbox.push_back((at_ms, request));
+    }
+
+    /// When the next request arrives.
+    pub fn next_arrival(&self) -> f64 {
+        self.inbox.front().map_or(f64::INFINITY, |&(at, _)| at)
+    }
+
+    /// Lets requests wait that have arrived by now.
+    pub fn take_arrivals(&mut self) {
+        while let Some(&(at, request)) = self.inbox.front()
+            && at <= self.now_ms
+        {
+            self.inbox.pop_front();
+            self.waiting.push_back(request);
+        }
+    }
+
     /// Whether no more sequences may run.
     pub fn is_full(&self) -> bool {
         self.running.len() >= self.config.max_num_seqs as usize
@@ -75,16 +95,13 @@ impl Core {
         self.running.len() + self.waiting.len() + self.inbox.len()
     }
 
-    /// Whether its cache may look different at `at_ms` from now: passes start before then.
-    pub fn may_change_before(&self, at_ms: f64) -> bool {
-        self.now_ms < at_ms && self.in_flight() > 0
-    }
-
-    fn is_idle(&self) -> bool {
+    /// Whether it has nothing to do now.
+    pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    fn decode_run(&self) -> DecodeRun {
+    /// Durations of the decode-only passes ahead.
+    pub fn decode_run(&self) -> DecodeRun {
         self.timing.decode_run(self.decode.seqs(), self.decode.context(), self.pool_tokens())
     }
 
@@ -174,6 +191,7 @@ impl Core {
 
     /// Gives back a request's blocks; full ones stay cached.
     pub fn release(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.kv.free(self.decode.take_spare());
         let state = &mut requests.states[request as usize];
         let full = state.computed / self.config.block_size;
         let held = state.computed.div_ceil(self.config.block_size);
@@ -247,6 +265,31 @@ pub trait Engine: std::fmt::Debug {
         self.finish(end_ms, paths, requests);
     }
 
+    /// Ranks of attention data parallelism.
+    fn ranks(&self) -> usize {
+        1
+    }
+
+    /// The state of one rank.
+    fn rank(&self, _rank: usize) -> &Core {
+        self.core()
+    }
+
+    /// Requests assigned and not ended.
+    fn in_flight(&self) -> usize {
+        self.core().in_flight()
+    }
+
+    /// [`Engine::push`] to one of its ranks.
+    fn push_to(&mut self, _rank: usize, at_ms: f64, request: u32) {
+        self.push(at_ms, request);
+    }
+
+    /// Whether its caches may look different at `at_ms` from now: passes start before then.
+    fn may_change_before(&self, at_ms: f64) -> bool {
+        self.core().now_ms < at_ms && self.in_flight() > 0
+    }
+
     /// Hands over a request that arrives at `at_ms`, not before any handed over earlier.
     fn push(&mut self, at_ms: f64, request: u32) {
         let core = self.core_mut();
@@ -317,11 +360,25 @@ pub trait Engine: std::fmt::Debug {
         if passes == 0 {
             return false;
         }
-        // What the last pass evicts is hidden from routers until its end, what others evict is not.
-        let evicts = core.decode.blocks_needed(passes) > u64::from(core.kv.free_blocks());
-        if passes > 1 && evicts && core.kv.is_journaled() && core.now_ms + run.total(passes) > limit {
+        if passes > 1 && core.now_ms + run.total(passes) > limit && self.hides_evictions(passes) {
             passes -= 1;
         }
+        requests.tally.passes += passes;
+        requests.tally.steps += 1;
+        self.advance_run(passes, &run, paths, requests);
+        true
+    }
+
+    /// Whether the next `passes` decode passes evict something and a router looks: what the last one
+    /// evicts is hidden from it until its end, what others evict is not.
+    fn hides_evictions(&self, passes: u64) -> bool {
+        let core = self.core();
+        core.kv.is_journaled() && core.decode.blocks_needed(passes) > u64::from(core.kv.free_blocks())
+    }
+
+    /// Does steady decode passes of these durations.
+    fn advance_run(&mut self, passes: u64, run: &DecodeRun, paths: &BlockPaths, requests: &mut Requests) {
+        let core = self.core_mut();
         core.kv.publish();
         let held = core.kv.active();
         let blocks = core.decode.blocks_needed(passes) as u32;
@@ -332,9 +389,8 @@ pub trait Engine: std::fmt::Debug {
         let tally = &mut requests.tally;
         // A sequence opens a block now and then: taken as linear growth.
         tally.itl.add_run(0, passes, |k| run.pass(k), total_ms, u64::from(core.decode.seqs()));
-        tally.pass_run(passes, run.weighted_total(passes, f64::from(held), f64::from(core.kv.active())));
+        tally.held_block_ms += run.weighted_total(passes, f64::from(held), f64::from(core.kv.active()));
         self.after_steady(passes, blocks, paths, requests);
         self.end_finished(paths, requests);
-        true
     }
 }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::speculation::Speculating;
 use crate::timing::DecodeRun;
 use crate::twin::request::RequestState;
 
@@ -24,6 +25,8 @@ pub struct DecodeGroup {
     openings: Vec<u32>,
     /// (last pass, admission rank, request); entries of sequences that left are stale.
     finishes: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    /// Sequences one by one, when their tokens per pass are drawn.
+    speculating: Option<Speculating>,
 }
 
 impl DecodeGroup {
@@ -37,7 +40,18 @@ impl DecodeGroup {
             context: 0,
             openings: vec![0; block_size as usize],
             finishes: BinaryHeap::new(),
+            speculating: None,
         }
+    }
+
+    /// Makes sequences emit bursts; before the first joins.
+    pub fn speculate(&mut self, speculating: Speculating) {
+        self.speculating = Some(speculating);
+    }
+
+    /// Whether sequences emit bursts.
+    pub fn speculates(&self) -> bool {
+        self.speculating.is_some()
     }
 
     /// Number of sequences.
@@ -71,6 +85,12 @@ impl DecodeGroup {
     pub fn join(&mut self, request: u32, state: &mut RequestState) {
         let length = state.known();
         state.decoding = true;
+        if let Some(speculating) = &mut self.speculating {
+            speculating.join(request, state);
+            self.seqs += 1;
+            self.context += u64::from(length);
+            return;
+        }
         state.finish_pass = self.pass + u64::from(state.output_tokens - state.generated);
         self.finishes.push(Reverse((state.finish_pass, state.order, request)));
         self.seqs += 1;
@@ -81,6 +101,14 @@ impl DecodeGroup {
 
     /// Takes a sequence out and brings its own counters up to date.
     pub fn leave(&mut self, state: &mut RequestState) {
+        if let Some(speculating) = &mut self.speculating {
+            speculating.leave(state);
+            state.computed = state.known() - 1;
+            state.decoding = false;
+            self.seqs -= 1;
+            self.context -= u64::from(state.known());
+            return;
+        }
         state.generated = self.generated(state);
         state.computed = self.stored(state.known());
         state.decoding = false;
@@ -92,12 +120,33 @@ impl DecodeGroup {
 
     /// Tokens a decoding sequence has generated so far.
     pub fn generated(&self, state: &RequestState) -> u32 {
+        if self.speculating.is_some() {
+            return state.generated;
+        }
         state.output_tokens - (state.finish_pass - self.pass) as u32
     }
 
-    /// Whether a decoding sequence opens a block in the next pass.
-    pub fn opens_next(&self, state: &RequestState) -> bool {
-        self.stored(state.input_tokens + self.generated(state)).is_multiple_of(self.openings.len() as u32)
+    /// Blocks that a decoding sequence takes in the next pass.
+    pub fn needs_next(&self, state: &RequestState) -> u32 {
+        match &self.speculating {
+            Some(speculating) => speculating.need_of(state),
+            None => u32::from(
+                self.stored(state.input_tokens + self.generated(state)).is_multiple_of(self.openings.len() as u32),
+            ),
+        }
+    }
+
+    /// Blocks that the next pass takes.
+    pub fn blocks_next(&self) -> u32 {
+        match &self.speculating {
+            Some(speculating) => speculating.need(),
+            None => self.blocks_needed(1) as u32,
+        }
+    }
+
+    /// Blocks that sequences which left held beyond their computed tokens, to be given back.
+    pub fn take_spare(&mut self) -> u32 {
+        self.speculating.as_mut().map_or(0, Speculating::take_spare)
     }
 
     /// Passes until the next sequence emits its last token. At least one sequence must be present.
@@ -114,6 +163,11 @@ impl DecodeGroup {
 
     /// Takes the next sequence whose last token has been emitted, in admission order.
     pub fn pop_finished(&mut self, states: &mut [RequestState]) -> Option<u32> {
+        if let Some(speculating) = &self.speculating {
+            let request = speculating.finished(states)?;
+            self.leave(&mut states[request as usize]);
+            return Some(request);
+        }
         while let Some(&Reverse((pass, _, request))) = self.finishes.peek() {
             let state = &mut states[request as usize];
             let stale = !state.decoding || state.finish_pass != pass;
@@ -160,6 +214,18 @@ impl DecodeGroup {
         fits
     }
 
+    /// Every sequence decodes once; the tokens emitted.
+    pub fn advance_once(&mut self, states: &mut [RequestState]) -> u64 {
+        let Some(speculating) = &mut self.speculating else {
+            self.advance(1);
+            return u64::from(self.seqs);
+        };
+        let emitted = speculating.advance(states);
+        self.pass += 1;
+        self.context += emitted;
+        emitted
+    }
+
     /// Every sequence emits one token in each of `passes` passes.
     pub fn advance(&mut self, passes: u64) {
         self.pass += passes;
@@ -168,6 +234,32 @@ impl DecodeGroup {
 }
 
 impl DecodeRun {
+    /// Nothing to do.
+    pub fn still() -> DecodeRun {
+        DecodeRun { base_ms: 0.0, slope_ms: 0.0, curve_ms: 0.0, passes: 1 }
+    }
+
+    /// How many leading passes, at most `most`, take at least as long as another run's, to rounding,
+    /// when the first does. O(log passes): the difference is a parabola.
+    pub fn passes_above(&self, other: &DecodeRun, most: u64) -> u64 {
+        let rounding = 1e-12 * self.base_ms;
+        let is_below = |k: u64| self.pass(k) - other.pass(k) < -rounding;
+        let (slope, curve) = (self.slope_ms - other.slope_ms, self.curve_ms - other.curve_ms);
+        // Up to here the difference, once negative, stays so.
+        let turn = if curve > 0.0 { (-slope / (2.0 * curve)).clamp(0.0, most as f64) as u64 } else { most };
+        let (mut above, mut below) = (0, turn.saturating_add(1).min(most));
+        if below == 0 || !is_below(below - 1) {
+            // The integer after the turn may be the lowest.
+            return if below < most && is_below(below) { below } else { most };
+        }
+        below -= 1;
+        while below - above > 1 {
+            let middle = above + (below - above) / 2;
+            if is_below(middle) { below = middle } else { above = middle }
+        }
+        below.max(1)
+    }
+
     /// Duration of pass `k`, ms.
     #[inline]
     pub fn pass(&self, k: u64) -> f64 {
@@ -218,6 +310,27 @@ impl DecodeRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_slowest_is_followed_until_another_overtakes() {
+        let run = |base_ms, slope_ms, curve_ms| DecodeRun { base_ms, slope_ms, curve_ms, passes: 1000 };
+        let slow = [run(10.0, 0.01, 0.0), run(10.0, 0.2, -0.001), run(9.0, 0.1, 0.0005), run(10.0, -0.3, 0.004)];
+        let fast = [
+            run(9.0, 0.0, 0.0),
+            run(9.5, 0.05, 0.0),
+            run(9.0, 0.1, 0.0005),
+            run(9.0, 0.02, -0.0001),
+            run(4.3, 0.0, 0.0),
+        ];
+        for a in &slow {
+            for b in fast.iter().filter(|b| b.base_ms <= a.base_ms) {
+                for most in [1, 2, 37, 38, 39, 400] {
+                    let expected = (0..most).find(|&k| a.pass(k) < b.pass(k) - 1e-9).unwrap_or(most);
+                    assert_eq!(a.passes_above(b, most), expected, "{a:?} {b:?} {most}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn totals_are_sums_of_passes() {

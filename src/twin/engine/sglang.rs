@@ -73,8 +73,6 @@ struct Need {
     hit: u32,
     /// Whether nobody holds some of those: they may be evicted, and then it needs something else.
     is_loose: bool,
-    /// Requests waiting with it: one more may come before it where they are sorted.
-    waiting: usize,
 }
 
 /// What the pass in flight does.
@@ -206,14 +204,7 @@ impl Sglang {
             let output = if is_last { (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS) } else { 0 };
             let charge = f64::from(pages * page) + f64::from(output);
             let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
-            let need = Need {
-                request,
-                charge,
-                pages: pages + pinned,
-                hit,
-                is_loose: pinned > 0,
-                waiting: self.core.waiting.len(),
-            };
+            let need = Need { request, charge, pages: pages + pinned, hit, is_loose: pinned > 0 };
             // Cached pages count as room although the hits among them are about to be pinned; only
             // the pages themselves must be there.
             if charge >= room || need.pages > self.core.kv.available() {
@@ -444,7 +435,7 @@ impl Sglang {
         if evicts && let Some(need) = self.blocked_on {
             // What is evicted may have been the head's.
             let is_whole = !need.is_loose || self.core.kv.lookup(paths, need.request, need.hit).blocks == need.hit;
-            self.blocked_on = self.blocked_on.filter(|_| is_whole && !self.sorts_waiting());
+            self.blocked_on = self.blocked_on.filter(|_| is_whole);
         }
         load.decode_seqs = seqs;
         load.decode_context_tokens = self.core.decode.context();
@@ -573,7 +564,6 @@ impl Engine for Sglang {
 
     fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
         self.core.kv.publish();
-        self.planned = Planned::Nothing;
         if self.core.running.is_empty() && self.chunked.is_none() && !self.core.peer_compat {
             (self.ratio, self.decayed) = (self.first_ratio, 0);
         }
@@ -598,7 +588,7 @@ impl Engine for Sglang {
         let start_ms = self.core.now_ms;
         requests.tally.held_block_ms += (end_ms - start_ms) * f64::from(self.core.kv.active());
         self.core.now_ms = end_ms;
-        match self.planned {
+        match std::mem::replace(&mut self.planned, Planned::Nothing) {
             Planned::Nothing => {}
             Planned::Prefill => self.end_prefill(start_ms, paths, requests),
             Planned::Decode { retracted } => self.end_decode(start_ms, retracted, paths, requests),
@@ -607,11 +597,10 @@ impl Engine for Sglang {
 
     fn is_steady(&self) -> bool {
         let waiting = self.core.waiting.len();
-        let is_blocked = self.blocked_on.is_some_and(|need| !self.sorts_waiting() || need.waiting == waiting);
-        self.core.decode.seqs() > 0
-            && self.emitted.is_empty()
-            && self.late.is_empty()
-            && (self.pause > 0 || waiting == 0 || is_blocked || (self.core.is_full() && self.chunked.is_none()))
+        // Where they are sorted, every pass sorts the waiting ones anew by what is cached then.
+        let holds_back = !self.sorts_waiting()
+            && (self.pause > 0 || self.blocked_on.is_some() || (self.core.is_full() && self.chunked.is_none()));
+        self.core.decode.seqs() > 0 && self.emitted.is_empty() && self.late.is_empty() && (waiting == 0 || holds_back)
     }
 
     fn arrivals_matter(&self) -> bool {
@@ -623,10 +612,6 @@ impl Engine for Sglang {
         let mut passes = passes.min(self.passes_to_unclip(&requests.states));
         if self.pause > 0 {
             return passes.min(self.pause);
-        }
-        if self.sorts_waiting() && !self.core.waiting.is_empty() {
-            // What is evicted changes the order of the waiting ones.
-            passes = self.core.decode.passes_within(u64::from(self.core.kv.unused()), passes);
         }
         // A prompt already cut resumes without a slot of its own.
         let slot = !self.core.is_full() || self.chunked.is_some();

@@ -61,7 +61,7 @@ impl Vllm {
     /// Gives running sequences their tokens and blocks; whether any was preempted.
     fn schedule_running(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) -> bool {
         let core = &mut self.core;
-        let need = core.decode.blocks_needed(1) as u32;
+        let need = core.decode.blocks_next();
         let preempted = need + self.chunk_blocks(self.core.decode.seqs(), requests) > self.core.kv.available();
         if preempted {
             self.preempt_until_all_fit(paths, requests);
@@ -86,7 +86,13 @@ impl Vllm {
     fn chunk(&self, decoding: u32, requests: &Requests) -> u32 {
         let Some(request) = self.prefilling else { return 0 };
         let state = &requests.states[request as usize];
-        (state.known() - state.computed).min(self.core.config.max_num_batched_tokens - decoding)
+        (state.known() - state.computed).min(self.budget(decoding))
+    }
+
+    /// Tokens left in a pass with this many decoding sequences.
+    fn budget(&self, decoding: u32) -> u32 {
+        let drafted = self.core.config.speculation.as_ref().map_or(0, |s| s.tokens);
+        self.core.config.max_num_batched_tokens.saturating_sub(decoding.saturating_mul(1 + drafted))
     }
 
     fn chunk_blocks(&self, decoding: u32, requests: &Requests) -> u32 {
@@ -107,7 +113,7 @@ impl Vllm {
                     // Taken when the chunk is computed; it only has to be there.
                     self.chunk_blocks(decoding, requests)
                 } else {
-                    u32::from(self.core.decode.opens_next(&requests.states[request as usize]))
+                    self.core.decode.needs_next(&requests.states[request as usize])
                 };
                 if need <= self.core.kv.available() {
                     break need;
@@ -118,8 +124,8 @@ impl Vllm {
                 };
                 let scheduled = victim < index;
                 let victim_state = &requests.states[self.core.running[victim] as usize];
-                if scheduled && self.core.decode.opens_next(victim_state) {
-                    self.core.kv.free(1);
+                if scheduled {
+                    self.core.kv.free(self.core.decode.needs_next(victim_state));
                 }
                 self.preempt(victim, paths, requests);
                 if victim == index {
@@ -174,7 +180,7 @@ impl Vllm {
     fn admit(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
         self.blocked = false;
         while let Some(&request) = self.core.waiting.front() {
-            let budget = self.core.config.max_num_batched_tokens - load.decode_seqs - load.new_tokens as u32;
+            let budget = self.budget(load.decode_seqs).saturating_sub(load.new_tokens as u32);
             if budget == 0 || self.core.is_full() {
                 break;
             }
@@ -229,7 +235,12 @@ impl Vllm {
         }
         let keeps_all = state.output_tokens == 0 || (self.never_evicts() && self.core.peer_compat);
         let recomputed = u32::from(!keeps_all);
-        self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.core.config.block_size)
+        let hit = self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.core.config.block_size);
+        if self.core.decode.speculates() && hit.blocks > 0 {
+            // The drafting head needs the hidden states of the last cached block.
+            return self.core.kv.lookup(paths, request, hit.blocks - 1);
+        }
+        hit
     }
 
     /// TRT-LLM promises no more output than fits pool and model.
@@ -286,6 +297,19 @@ impl Vllm {
         timed
     }
 
+    /// Duration of a pass: what the timing says, and the drafting before it.
+    fn pass_ms(&self, load: &PassLoad) -> f64 {
+        let timing = &self.core.timing;
+        let pass_ms = timing.pass_ms(load);
+        match &self.core.config.speculation {
+            Some(s) if load.decode_seqs > 0 => {
+                let batch = PassLoad::decode(load.decode_seqs, load.decode_context_tokens, load.kv_pool_tokens);
+                pass_ms + f64::from(s.tokens) * s.draft_cost * timing.pass_ms(&batch)
+            }
+            _ => pass_ms,
+        }
+    }
+
     fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
         if self.never_evicts() {
             let state = &requests.states[request as usize];
@@ -313,11 +337,13 @@ impl Engine for Vllm {
         if !preempted {
             self.admit(&mut load, paths, requests);
         }
-        load.sampled_seqs = load.decode_seqs + self.core.finishing.len() as u32;
+        let drafted = self.core.config.speculation.as_ref().map_or(0, |s| s.tokens);
+        load.draft_tokens = u64::from(load.decode_seqs) * u64::from(drafted);
+        load.sampled_seqs = load.decode_seqs * (1 + drafted) + self.core.finishing.len() as u32;
         let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
         self.decoding = load.decode_seqs;
         requests.tally.prefill_tokens += load.new_tokens;
-        (timed.decode_seqs + timed.prefill_seqs > 0).then(|| self.core.timing.pass_ms(&timed))
+        (timed.decode_seqs + timed.prefill_seqs > 0).then(|| self.pass_ms(&timed))
     }
 
     fn finish(&mut self, end_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
@@ -325,8 +351,13 @@ impl Engine for Vllm {
         self.core.now_ms = end_ms;
         requests.tally.held_block_ms += pass_ms * f64::from(self.core.kv.active());
         if self.decoding > 0 {
-            self.core.decode.advance(1);
-            requests.tally.itl.add(pass_ms, u64::from(self.decoding));
+            let emitted = self.core.decode.advance_once(&mut requests.states);
+            let decoding = u64::from(std::mem::take(&mut self.decoding));
+            requests.tally.itl.add(pass_ms, decoding);
+            if emitted > decoding {
+                // The tokens of a burst appear together.
+                requests.tally.itl.add(0.0, emitted - decoding);
+            }
         }
         self.end_finished(paths, requests);
         for index in 0..self.core.finishing.len() {
@@ -340,6 +371,7 @@ impl Engine for Vllm {
 
     fn is_steady(&self) -> bool {
         self.prefilling.is_none()
+            && !self.core.decode.speculates()
             && self.core.decode.seqs() > 0
             && (self.core.waiting.is_empty() || self.blocked || self.core.is_full())
     }

@@ -83,7 +83,7 @@ impl Kv {
         self.costs.clear();
         self.hits.clear();
         for &worker in view.candidates() {
-            let (books, core) = (&self.books[worker], view.engine(worker).core());
+            let (books, core) = (&self.books[worker], view.core(worker));
             let in_flight = core.now_ms > view.now_ms;
             let hits = core.kv.visible(view.paths, request, in_flight).min(blocks);
             let mut shared = 0;

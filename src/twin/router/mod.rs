@@ -11,7 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use super::cluster::Fleet;
 use super::deployment::{Role, RouterConfig, RouterPolicy};
-use super::engine::Engine;
+use super::engine::{Core, Engine};
 use super::request::RequestState;
 use crate::workload::prefix::BlockPaths;
 
@@ -27,14 +27,22 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Ids of the workers that a request may be placed on now, ascending.
+    /// Where a request may be placed now, ascending: worker ids, or with attention data parallelism
+    /// the targets of their ranks ([`Fleet::targets`]). Everything that a policy is told or decides
+    /// about a worker is about one of these.
     pub fn candidates(&self) -> &'a [usize] {
-        self.fleet.active(self.role)
+        self.fleet.targets(self.role)
     }
 
-    /// The scheduler and cache of a worker that is not removed.
-    pub fn engine(&self, worker: usize) -> &'a dyn Engine {
-        self.fleet.engine(worker)
+    /// The worker of a candidate that is not removed.
+    pub fn engine(&self, candidate: usize) -> &'a dyn Engine {
+        self.fleet.engine(self.fleet.split(candidate).0)
+    }
+
+    /// The scheduler state and cache of a candidate that is not removed.
+    pub fn core(&self, candidate: usize) -> &'a Core {
+        let (worker, rank) = self.fleet.split(candidate);
+        self.fleet.engine(worker).rank(rank)
     }
 }
 
