@@ -7,7 +7,7 @@ use std::time::Instant;
 use servescout::archive::RunData;
 use servescout::plot::draw_all;
 use servescout::search::Evaluation;
-use servescout::shortlist::build;
+use servescout::shortlist::{Role, build};
 use servescout::space::Study;
 
 use crate::fixture;
@@ -66,7 +66,10 @@ fn the_frontier_figure_says_what_it_shows() {
             texts.iter().filter(|t| t.split(' ').next() == Some(&pick.rank.to_string()) && !t.contains('=')).count();
         assert!(labelled >= 1, "pick {} has no label in {texts:?}", pick.rank);
     }
-    assert!(has("1 knee") && has("2 lowest cost") && has("3 lowest TTFT p90"), "{texts:?}");
+    let roles: Vec<Role> = list.picks.iter().flat_map(|pick| pick.roles.clone()).collect();
+    let named = |role: &Role, words: &str| roles.contains(role) == texts.iter().any(|t| t.contains(words));
+    assert!(named(&Role::Knee, " knee"), "{roles:?} {texts:?}");
+    assert!(texts.iter().any(|t| t.ends_with(" lowest cost")) && texts.iter().any(|t| t.ends_with(" lowest TTFT p90")));
     let discs = |color: &str| figure.lines().filter(|l| l.starts_with("<circle") && l.contains(color)).count();
     assert_eq!(discs(PICK), list.picks.len() + 1, "one per pick and one in the legend");
     assert!(figure.lines().any(|l| l.starts_with("<polyline") && l.contains(INFEASIBLE)), "crosses");
