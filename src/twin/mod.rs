@@ -10,6 +10,7 @@ pub mod kv;
 pub mod metrics;
 pub mod metrics_reference;
 pub mod outcome;
+pub mod planner;
 pub mod request;
 pub mod router;
 pub mod tally;
