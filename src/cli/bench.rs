@@ -1,4 +1,4 @@
-//! `servescout bench`: how fast this machine simulates.
+//! `servescout bench`: how fast this machine simulates, and how well strategies search.
 
 mod growth;
 
@@ -14,7 +14,7 @@ use crate::twin::cases::{self, Case};
 use crate::twin::simulate;
 use crate::workload::{Load, Workload, WorkloadSpec, generate, load};
 
-/// Time simulations on this machine
+/// Time simulations on this machine, or measure search strategies on known problems
 #[derive(Args, Debug)]
 pub struct BenchArgs {
     #[command(subcommand)]
@@ -27,6 +27,8 @@ enum What {
     Replay(ReplayArgs),
     /// Cost per request as requests become more, or their outputs longer, one thread
     Growth(growth::GrowthArgs),
+    /// The share of a known frontier's hypervolume that each strategy finds, and how soon
+    Search(super::bench_search::SearchArgs),
 }
 
 #[derive(Args, Debug)]
@@ -42,14 +44,15 @@ struct ReplayArgs {
     json: bool,
 }
 
-/// Times and prints.
+/// Times or measures, and prints.
 ///
 /// # Errors
-/// A trace that cannot be read.
+/// A trace or a table that cannot be read.
 pub fn run(args: &BenchArgs) -> Result<Exit, CliError> {
     let args = match &args.what {
         What::Replay(args) => args,
         What::Growth(args) => return growth::run(args),
+        What::Search(args) => return super::bench_search::run(args),
     };
     let mut workload = match &args.trace {
         Some(path) => load(&WorkloadSpec::trace(path))?,

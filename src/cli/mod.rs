@@ -4,6 +4,7 @@
 //! Help, manual pages, completions and `docs/cli.md` all come from the one definition in [`Cli`].
 
 pub mod bench;
+mod bench_search;
 pub mod catalog;
 pub mod check;
 pub mod completions;

@@ -1,5 +1,10 @@
 //! How much of a known frontier a strategy finds, after how many evaluations.
 
+use std::time::Instant;
+
+use rayon::prelude::*;
+
+use super::instances::{self, Instance};
 use super::problems::Problem;
 use super::tabular::Table;
 use super::{Driver, Evaluate, Settings, UnknownStrategy, strategy};
@@ -10,7 +15,7 @@ use crate::space::Space;
 pub struct Benchmark {
     name: String,
     space: Space,
-    evaluate: Box<dyn Evaluate>,
+    evaluate: Box<dyn Evaluate + Send>,
     units: Reference,
     truth: f64,
 }
@@ -34,13 +39,16 @@ impl Benchmark {
     /// of the front share a sign.
     pub fn table(name: &str, table: Table, log: bool) -> Self {
         let m = table.objectives();
-        let front: Vec<f64> =
-            nondominated(table.points(), m).into_iter().flat_map(|i| &table.points()[i * m..][..m]).copied().collect();
-        let scale = |k: usize| if log { Scale::of(front.iter().skip(k).step_by(m).copied()) } else { Scale::Linear };
-        let scales = (0..m).map(scale).collect();
-        let units = Reference::new(&front, m, scales).expect("a table has rows");
-        let truth = units.hypervolume(&front);
+        let (units, truth) = units(table.points(), m, log);
         Benchmark { name: name.to_owned(), space: table.space().clone(), evaluate: Box::new(table), units, truth }
+    }
+
+    /// One of the serving-like instances, all of it computed, in the logarithmic units of a table.
+    pub fn instance(instance: Instance, objectives: usize) -> Self {
+        let problem = instances::Problem::new(instance, objectives);
+        let (units, truth) = units(&problem.points(), objectives, true);
+        let space = problem.space().clone();
+        Benchmark { name: instance.name().to_owned(), space, evaluate: Box::new(problem), units, truth }
     }
 
     /// What it is called.
@@ -78,9 +86,62 @@ impl Benchmark {
             .committed
             .iter()
             .filter(|c| !c.evaluation.is_refused())
-            .flat_map(|c| c.evaluation.objectives.clone())
+            .flat_map(|c| if c.evaluation.is_feasible() { c.evaluation.objectives.clone() } else { vec![f64::NAN; m] })
             .collect();
         let share = |n: usize| self.units.hypervolume(&found[..(n * m).min(found.len())]) / self.truth;
         Ok(evaluations.iter().map(|&n| share(n)).collect())
     }
+
+    /// The same with the seeds 1 to `seeds`, which run in parallel.
+    pub fn shares_over_seeds(
+        &self,
+        name: &str,
+        seeds: u64,
+        evaluations: &[usize],
+        batch: usize,
+    ) -> Result<Shares, UnknownStrategy> {
+        let run = |seed| {
+            let started = Instant::now();
+            let shares = self.shares(name, seed, evaluations, batch)?;
+            Ok((shares, started.elapsed().as_secs_f64()))
+        };
+        let runs: Vec<(Vec<f64>, f64)> =
+            (1..=seeds).into_par_iter().map(run).collect::<Result<_, _>>()?;
+        let quartiles = (0..evaluations.len())
+            .map(|k| {
+                let mut column: Vec<f64> = runs.iter().map(|(shares, _)| shares[k]).collect();
+                column.sort_unstable_by(f64::total_cmp);
+                [0.25, 0.5, 0.75].map(|q| quantile(&column, q))
+            })
+            .collect();
+        let seconds = runs.iter().map(|(_, s)| s).sum::<f64>() / runs.len() as f64;
+        Ok(Shares { evaluations: evaluations.to_vec(), quartiles, seconds })
+    }
+}
+
+/// What a strategy found, over several seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shares {
+    /// Numbers of distinct evaluations, ascending.
+    pub evaluations: Vec<usize>,
+    /// First quartile, median and third quartile of the share after each, interpolated.
+    pub quartiles: Vec<[f64; 3]>,
+    /// Mean wall time of one run on one thread, seconds: strategy, driver and evaluations.
+    pub seconds: f64,
+}
+
+/// A quantile by linear interpolation between the sorted values.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let at = q * (sorted.len() - 1) as f64;
+    let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
+    low + (high - low) * at.fract()
+}
+
+/// Units in which the front of these points spans the unit box, and its hypervolume in them.
+fn units(points: &[f64], m: usize, log: bool) -> (Reference, f64) {
+    let front: Vec<f64> = nondominated(points, m).into_iter().flat_map(|i| &points[i * m..][..m]).copied().collect();
+    let scale = |k: usize| if log { Scale::of(front.iter().skip(k).step_by(m).copied()) } else { Scale::Linear };
+    let units = Reference::new(&front, m, (0..m).map(scale).collect()).expect("there are points");
+    let truth = units.hypervolume(&front);
+    (units, truth)
 }

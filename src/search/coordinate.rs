@@ -72,6 +72,13 @@ impl Coordinate {
         }
     }
 
+    /// The same beside other strategies, whose evaluations it starts from.
+    pub(super) fn following(space: &Space, objectives: usize, seed: u64) -> Self {
+        let mut follower = Self::new(space, objectives, seed);
+        follower.starts_left = 0;
+        follower
+    }
+
     /// The next candidate that walker `w` wants evaluated.
     fn step(&mut self, w: usize, rng: &mut ChaCha8Rng) -> Option<Candidate> {
         // Every pass opens a block or kicks; a space whose surroundings are all known ends it.
@@ -231,7 +238,7 @@ impl Walker {
 }
 
 /// The knobs that have a choice, by block, in order of first appearance.
-fn blocks(space: &Space) -> Vec<Vec<usize>> {
+pub(super) fn blocks(space: &Space) -> Vec<Vec<usize>> {
     let mut names: Vec<&str> = Vec::new();
     let mut blocks: Vec<Vec<usize>> = Vec::new();
     for knob in free_knobs(space) {

@@ -80,6 +80,11 @@ impl Fresh {
         !self.proposed.contains(candidate) && self.proposed.insert(candidate.clone())
     }
 
+    /// Whether a candidate was proposed.
+    pub fn is_marked(&self, candidate: &Candidate) -> bool {
+        self.proposed.contains(candidate)
+    }
+
     /// Whether every candidate of the space has been proposed.
     pub fn is_exhausted(&self) -> bool {
         self.proposed.len() as f64 >= self.size

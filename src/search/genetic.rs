@@ -209,7 +209,9 @@ impl Strategy for Genetic {
         self.round += 1;
         let mut asked = Vec::with_capacity(n);
         while asked.len() < n {
-            let seeding = self.asked < self.sizes.least || self.population.is_empty();
+            // What others evaluated counts too.
+            let seeds = self.asked.max(self.memory.known().len());
+            let seeding = seeds < self.sizes.least || self.population.is_empty();
             let Some(candidate) = (if seeding { self.sobol_point() } else { self.child(&mut rng) }) else { break };
             self.asked += 1;
             asked.push(candidate);

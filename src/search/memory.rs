@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Evaluation;
+use super::{Evaluation, Fidelity};
 use crate::frontier::{Front, Reference, Scale, is_finite};
 use crate::space::Candidate;
 
@@ -22,12 +22,14 @@ pub(super) struct Known {
     /// Minimised; may be NaN.
     pub objectives: Vec<f64>,
     pub violation: f64,
+    /// Whether it was simulated whole: only such a one can be on the front.
+    is_whole: bool,
 }
 
 impl Known {
     /// Whether it keeps every constraint and can be compared.
     pub fn is_usable(&self) -> bool {
-        self.violation == 0.0 && is_finite(&self.objectives)
+        self.violation == 0.0 && self.is_whole && is_finite(&self.objectives)
     }
 }
 
@@ -43,8 +45,8 @@ impl Memory {
             return false;
         }
         self.places.insert(evaluation.candidate.clone(), place);
-        let Evaluation { candidate, objectives, violation, .. } = evaluation.clone();
-        let known = Known { candidate, objectives, violation };
+        let Evaluation { candidate, objectives, violation, fidelity, .. } = evaluation.clone();
+        let known = Known { candidate, objectives, violation, is_whole: fidelity == Fidelity::Full };
         if known.is_usable() {
             self.front.insert(&known.objectives, place);
         }

@@ -1,6 +1,8 @@
 //! Search over a [`crate::space::Space`]: strategies that ask and are told, and the driver that
 //! evaluates in parallel and commits in candidate order.
 
+pub mod auto;
+pub mod bayesian;
 pub mod benchmark;
 pub mod coordinate;
 mod draw;
@@ -8,6 +10,7 @@ pub mod driver;
 pub mod genetic;
 pub mod grid;
 pub mod history;
+pub mod instances;
 mod ladder;
 mod memory;
 pub mod problems;
@@ -152,8 +155,18 @@ pub trait Strategy {
     fn tell(&mut self, evaluations: &[Evaluation]);
 }
 
+/// What is known about a candidate before it is evaluated, and is more telling than its knobs: sizes
+/// that several knobs make together, or a cheap estimate of its objectives. The search takes them
+/// as plain numbers. Must be a pure function of the candidate.
+pub trait Features: Sync {
+    /// The same number of values for every candidate; `None` for one that would be refused.
+    fn features(&self, candidate: &Candidate) -> Option<Vec<f64>>;
+}
+
 /// The strategies, in the order in which they are listed: name, and what it does.
 pub const STRATEGIES: &[(&str, &str)] = &[
+    ("auto", "the other strategies by what each earns, then a local search"),
+    ("bayesian", "Gaussian processes and trees propose what should add most hypervolume"),
     ("coordinate", "block-coordinate descent from several weightings of the objectives"),
     ("genetic", "NSGA-II with operators for ordered and unordered knobs"),
     ("sobol", "quasi-random points, spread evenly"),
@@ -181,7 +194,21 @@ pub fn strategy(
     seed: u64,
     budget: usize,
 ) -> Result<Box<dyn Strategy>, UnknownStrategy> {
+    strategy_with(name, space, objectives, seed, budget, None)
+}
+
+/// The same, with features of the candidates for the strategies that learn from them.
+pub fn strategy_with<'a>(
+    name: &str,
+    space: &Space,
+    objectives: usize,
+    seed: u64,
+    budget: usize,
+    features: Option<&'a dyn Features>,
+) -> Result<Box<dyn Strategy + 'a>, UnknownStrategy> {
     Ok(match name {
+        "auto" => Box::new(auto::Auto::new(space, objectives, seed, budget, features)),
+        "bayesian" => Box::new(bayesian::Bayesian::new(space, objectives, seed, features)),
         "coordinate" => Box::new(coordinate::Coordinate::new(space, objectives, seed)),
         "genetic" => Box::new(genetic::Genetic::new(space, objectives, seed, budget)),
         "sobol" => Box::new(sobol::Sobol::new(space, seed)),

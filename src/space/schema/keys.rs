@@ -243,8 +243,8 @@ const OTHERS: &[Key] = &[
     positive("sla.e2e_ms", OPTIONAL, "ms", "Longest end-to-end latency of a good request."),
     choice(
         "search.strategy",
-        &["coordinate", "genetic", "sobol", "random", "grid"],
-        &["auto", "bayesian"],
+        &["auto", "bayesian", "coordinate", "genetic", "sobol", "random", "grid"],
+        &[],
         value(Literal::Text("coordinate")),
         "Who proposes candidates.",
     ),

@@ -1,0 +1,170 @@
+//! `servescout bench search`: how much of a known frontier each strategy finds.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
+
+use super::{CliError, Exit, terminal};
+use crate::search::benchmark::{Benchmark, Shares};
+use crate::search::instances::Instance;
+use crate::search::problems::Problem;
+use crate::search::tabular::Table;
+use crate::search::{Evaluate, STRATEGIES};
+
+#[derive(Args, Debug)]
+pub struct SearchArgs {
+    /// A built-in problem: one of serving's kind (chat, agents, batch) or a standard function; may
+    /// be given several times [default: chat, agents and batch, unless --table is given]
+    #[arg(long = "problem", value_name = "NAME", value_parser = PossibleValuesParser::new(problem_names()))]
+    problems: Vec<String>,
+    /// Objectives of chat, agents and batch: cost and latency, or throughput too
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
+    objectives: u8,
+    /// An exhaustive table of configurations, as Parquet: knobs (null: absent) and objectives
+    #[arg(long, value_name = "FILE.parquet", requires = "minimize")]
+    table: Option<PathBuf>,
+    /// The table's knobs, separated by commas [default: every column that is not minimised]
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "table")]
+    knobs: Vec<String>,
+    /// The table's objectives, separated by commas, all minimised
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "table")]
+    minimize: Vec<String>,
+    /// Measure the table's objectives on a logarithmic scale where they share a sign (the built-in
+    /// problems have scales of their own)
+    #[arg(long, requires = "table")]
+    log: bool,
+    /// A strategy; may be given several times [default: all but grid]
+    #[arg(long = "strategy", value_name = "NAME", value_parser = PossibleValuesParser::new(STRATEGIES.iter().map(|(name, _)| *name)))]
+    strategies: Vec<String>,
+    /// Numbers of distinct evaluations after which to look, separated by commas; the largest is the
+    /// budget
+    #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [50, 100, 200, 400, 800], value_parser = clap::value_parser!(u32).range(1..))]
+    evaluations: Vec<u32>,
+    /// Runs of each strategy, with the seeds 1, 2, ...
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: u32,
+    /// Candidates per batch
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn problem_names() -> Vec<&'static str> {
+    Instance::ALL.iter().map(|i| i.name()).chain(Problem::ALL.iter().map(|p| p.name())).collect()
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// A table that cannot be read or is no search problem.
+pub(super) fn run(args: &SearchArgs) -> Result<Exit, CliError> {
+    let problems = args.problems()?;
+    let strategies: Vec<&str> = if args.strategies.is_empty() {
+        STRATEGIES.iter().map(|(name, _)| *name).filter(|name| *name != "grid").collect()
+    } else {
+        args.strategies.iter().map(String::as_str).collect()
+    };
+    let mut evaluations: Vec<usize> = args.evaluations.iter().map(|&n| n as usize).collect();
+    evaluations.sort_unstable();
+    evaluations.dedup();
+    let mut measured = Vec::new();
+    for problem in &problems {
+        let mut rows = Vec::new();
+        for strategy in &strategies {
+            let shares = problem
+                .shares_over_seeds(strategy, args.seeds.into(), &evaluations, args.batch as usize)
+                .map_err(|e| CliError::User(e.to_string()))?;
+            rows.push((*strategy, shares));
+        }
+        measured.push((problem, rows));
+    }
+    let text = if args.json {
+        json_of(&measured, args.batch, args.seeds)
+    } else {
+        measured.iter().map(|(problem, rows)| table(problem, rows)).collect::<Vec<_>>().join("\n")
+    };
+    terminal::emit(text)
+}
+
+impl SearchArgs {
+    fn problems(&self) -> Result<Vec<Benchmark>, CliError> {
+        let mut problems = Vec::new();
+        if let Some(path) = &self.table {
+            let user = |e: crate::search::tabular::TableError| CliError::User(e.to_string());
+            let table = Table::read(path, &self.knobs, &self.minimize).map_err(user)?;
+            if !(1..=4).contains(&table.objectives()) {
+                return Err(CliError::user(
+                    format!("{} objectives are too many for an exact hypervolume of a table", table.objectives()),
+                    "name one to four columns with --minimize",
+                ));
+            }
+            let name = path.file_stem().map_or_else(|| "table".into(), |s| s.to_string_lossy().into_owned());
+            problems.push(Benchmark::table(&name, table, self.log));
+        }
+        let defaults = if self.table.is_none() { Instance::ALL.map(Instance::name).to_vec() } else { Vec::new() };
+        let named = self.problems.iter().map(String::as_str);
+        let names: Vec<&str> = if self.problems.is_empty() { defaults } else { named.collect() };
+        for name in names {
+            let instance = Instance::ALL.into_iter().find(|i| i.name() == name);
+            let standard = Problem::ALL.into_iter().find(|p| p.name() == name);
+            problems.extend(instance.map(|i| Benchmark::instance(i, self.objectives.into())));
+            problems.extend(standard.map(Benchmark::standard));
+        }
+        Ok(problems)
+    }
+}
+
+fn table(problem: &Benchmark, rows: &[(&str, Shares)]) -> String {
+    let mut text = format!(
+        "{}: {:.0} configurations, true hypervolume {:.5}; share found, median (quartiles)\n\n",
+        problem.name(),
+        problem.size(),
+        problem.truth()
+    );
+    let _ = write!(text, "{:<12}", "strategy");
+    let evaluations = rows.first().map_or(&[][..], |(_, shares)| &shares.evaluations);
+    for n in evaluations {
+        let _ = write!(text, " {n:>20}");
+    }
+    let _ = writeln!(text, " {:>8}", "s a run");
+    for (strategy, shares) in rows {
+        let _ = write!(text, "{strategy:<12}");
+        for [low, median, high] in &shares.quartiles {
+            let _ = write!(text, " {:>20}", format!("{median:.3} ({low:.3}-{high:.3})"));
+        }
+        let _ = writeln!(text, " {:>8.2}", shares.seconds);
+    }
+    text
+}
+
+fn json_of(measured: &[(&Benchmark, Vec<(&str, Shares)>)], batch: u32, seeds: u32) -> String {
+    let problems: Vec<_> = measured
+        .iter()
+        .map(|(problem, rows)| {
+            let strategies: Vec<_> = rows
+                .iter()
+                .map(|(strategy, shares)| {
+                    let after: Vec<_> = shares
+                        .evaluations
+                        .iter()
+                        .zip(&shares.quartiles)
+                        .map(|(n, [low, median, high])| json!({ "evaluations": n, "q1": low, "median": median, "q3": high }))
+                        .collect();
+                    json!({ "strategy": strategy, "shares": after, "seconds_per_run": shares.seconds })
+                })
+                .collect();
+            json!({
+                "problem": problem.name(),
+                "configurations": problem.size(),
+                "true_hypervolume": problem.truth(),
+                "strategies": strategies,
+            })
+        })
+        .collect();
+    format!("{}\n", json!({ "seeds": seeds, "batch": batch, "problems": problems }))
+}

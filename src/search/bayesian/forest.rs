@@ -1,0 +1,219 @@
+//! Extremely randomised trees with several outputs (Geurts, Ernst, Wehenkel, 2006): cheap at any
+//! number of observations, at home with cliffs and names, and honest about strata never seen.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// Rows are not split below this many.
+const LEAST_SPLIT: usize = 4;
+
+/// Trees grown on rows of columns, each with several outputs.
+pub(super) struct Forest {
+    trees: Vec<Tree>,
+    outputs: usize,
+}
+
+struct Tree {
+    nodes: Vec<Node>,
+    /// Mean outputs of the leaves, one after the other.
+    leaves: Vec<f64>,
+}
+
+enum Node {
+    /// Goes to `left` when the column is below the cut, else to the node after.
+    Split {
+        column: usize,
+        below: f64,
+        left: u32,
+        right: u32,
+    },
+    Leaf(u32),
+}
+
+/// What the forest says about a row.
+#[derive(Clone, Debug)]
+pub(super) struct Guess {
+    /// Mean of each output.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each output over the trees.
+    pub deviation: Vec<f64>,
+}
+
+impl Forest {
+    /// Grows trees on all rows; `targets` holds `outputs` numbers a row.
+    pub fn grow(rows: &[Vec<f64>], targets: &[f64], outputs: usize, trees: usize, rng: &mut ChaCha8Rng) -> Self {
+        // Outputs in units of their own spread count alike.
+        let weights: Vec<f64> = (0..outputs)
+            .map(|k| {
+                let column: Vec<f64> = targets.iter().skip(k).step_by(outputs).copied().collect();
+                let (_, sd) = super::gp::standard(&column);
+                1.0 / (sd * sd)
+            })
+            .collect();
+        let grow = |_| {
+            let mut grower = Grower { rows, targets, outputs, weights: &weights, tree: Tree::default(), rng };
+            let mut all: Vec<u32> = (0..rows.len() as u32).collect();
+            grower.node(&mut all);
+            grower.tree
+        };
+        Forest { trees: (0..trees).map(grow).collect(), outputs }
+    }
+
+    /// Mean and spread over the trees.
+    pub fn guess(&self, row: &[f64]) -> Guess {
+        let mut mean = vec![0.0; self.outputs];
+        let mut square = vec![0.0; self.outputs];
+        for tree in &self.trees {
+            for (k, v) in tree.leaf(row, self.outputs).iter().enumerate() {
+                mean[k] += v;
+                square[k] += v * v;
+            }
+        }
+        let n = self.trees.len() as f64;
+        for (m, s) in mean.iter_mut().zip(&mut square) {
+            *m /= n;
+            *s = (*s / n - *m * *m).max(0.0).sqrt();
+        }
+        Guess { mean, deviation: square }
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree { nodes: Vec::new(), leaves: Vec::new() }
+    }
+}
+
+impl Tree {
+    fn leaf(&self, row: &[f64], outputs: usize) -> &[f64] {
+        let mut at = 0;
+        loop {
+            match self.nodes[at] {
+                Node::Leaf(leaf) => return &self.leaves[leaf as usize * outputs..][..outputs],
+                Node::Split { column, below, left, right } => {
+                    at = if row[column] < below { left } else { right } as usize;
+                }
+            }
+        }
+    }
+}
+
+struct Grower<'a> {
+    rows: &'a [Vec<f64>],
+    targets: &'a [f64],
+    outputs: usize,
+    weights: &'a [f64],
+    tree: Tree,
+    rng: &'a mut ChaCha8Rng,
+}
+
+impl Grower<'_> {
+    /// Grows the node of these rows and all below it; its index.
+    fn node(&mut self, of: &mut [u32]) -> u32 {
+        let index = self.tree.nodes.len() as u32;
+        let split = if of.len() < LEAST_SPLIT { None } else { self.split(of) };
+        let Some((column, below)) = split else {
+            self.tree.nodes.push(Node::Leaf((self.tree.leaves.len() / self.outputs) as u32));
+            let mean = self.sums(of);
+            self.tree.leaves.extend(mean.iter().map(|s| s / of.len() as f64));
+            return index;
+        };
+        self.tree.nodes.push(Node::Leaf(0));
+        let mut middle = 0;
+        for at in 0..of.len() {
+            if self.rows[of[at] as usize][column] < below {
+                of.swap(at, middle);
+                middle += 1;
+            }
+        }
+        let (left, right) = of.split_at_mut(middle);
+        let left = self.node(left);
+        let right = self.node(right);
+        self.tree.nodes[index as usize] = Node::Split { column, below, left, right };
+        index
+    }
+
+    fn sums(&self, of: &[u32]) -> Vec<f64> {
+        let mut sums = vec![0.0; self.outputs];
+        for &row in of {
+            for (sum, v) in sums.iter_mut().zip(&self.targets[row as usize * self.outputs..]) {
+                *sum += v;
+            }
+        }
+        sums
+    }
+
+    /// The best of one random cut in each of several random columns; `None` when all rows are
+    /// alike or all targets are.
+    fn split(&mut self, of: &[u32]) -> Option<(usize, f64)> {
+        let columns = self.rows[0].len();
+        let tries = (columns * 2).div_ceil(3);
+        let total = self.sums(of);
+        let mut order: Vec<usize> = (0..columns).collect();
+        let mut best: Option<(f64, usize, f64)> = None;
+        let mut tried = 0;
+        for at in 0..columns {
+            let pick = self.rng.random_range(at..columns);
+            order.swap(at, pick);
+            let column = order[at];
+            let values = of.iter().map(|&r| self.rows[r as usize][column]);
+            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+            if low >= high {
+                continue;
+            }
+            let below = low + (high - low) * self.rng.random_range(0.0..1.0_f64);
+            let below = if below > low { below } else { high };
+            let mut left = vec![0.0; self.outputs];
+            let mut count = 0.0;
+            for &row in of {
+                if self.rows[row as usize][column] < below {
+                    count += 1.0;
+                    for (sum, v) in left.iter_mut().zip(&self.targets[row as usize * self.outputs..]) {
+                        *sum += v;
+                    }
+                }
+            }
+            let n = of.len() as f64;
+            let gain: f64 = (0..self.outputs)
+                .map(|k| {
+                    let (l, r) = (left[k], total[k] - left[k]);
+                    self.weights[k] * (l * l / count + r * r / (n - count) - total[k] * total[k] / n)
+                })
+                .sum();
+            if best.is_none_or(|(most, ..)| gain > most) {
+                best = Some((gain, column, below));
+            }
+            tried += 1;
+            if tried >= tries {
+                break;
+            }
+        }
+        best.filter(|(gain, ..)| *gain > 1e-12).map(|(_, column, below)| (column, below))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::draw::rng;
+
+    #[test]
+    fn a_cliff_is_found_and_the_unseen_is_in_between() {
+        let mut random = rng(3, "test", 0);
+        let rows: Vec<Vec<f64>> = (0..200).map(|_| (0..4).map(|_| random.random::<f64>()).collect()).collect();
+        let targets: Vec<f64> = rows.iter().flat_map(|r| [if r[1] > 0.6 { 5.0 } else { 1.0 }, r[2]]).collect();
+        let forest = Forest::grow(&rows, &targets, 2, 50, &mut random);
+        let guess = |x: f64, y: f64| forest.guess(&[0.5, x, y, 0.5]).mean;
+        assert!((guess(0.9, 0.5)[0] - 5.0).abs() < 0.4 && (guess(0.2, 0.5)[0] - 1.0).abs() < 0.4);
+        assert!((guess(0.5, 0.1)[1] - 0.1).abs() < 0.15 && (guess(0.5, 0.9)[1] - 0.9).abs() < 0.15);
+        assert!(forest.guess(&[0.5, 0.6, 0.5, 0.5]).deviation[0] > forest.guess(&[0.5, 0.1, 0.5, 0.5]).deviation[0]);
+    }
+
+    #[test]
+    fn alike_rows_make_one_leaf() {
+        let mut random = rng(3, "test", 1);
+        let forest =
+            Forest::grow(&vec![vec![0.5, 1.0]; 9], &[1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0], 1, 3, &mut random);
+        assert!((forest.guess(&[0.0, 0.0]).mean[0] - 2.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,399 @@
+//! Bayesian search: surrogates of the objectives, and the candidates that they expect to add most
+//! hypervolume.
+//!
+//! A round: objectives are put in units of the present front ([`targets`]); extremely randomised
+//! trees on everything known say how likely a candidate is to lie near the front and to keep the
+//! constraints; Gaussian processes on what lies nearest to the front, one an objective, say where
+//! it would lie; a pool of candidates is drawn ([`candidates`]), and the batch is picked one by one
+//! by expected hypervolume improvement ([`acquisition`]) times these chances, each pick being
+//! believed before the next. Now and then the reference point is moved outwards in one objective,
+//! so that the ends of the front are found, and a share of the picks goes to strata that have been
+//! looked at little, more when the hypervolume stalls.
+
+mod acquisition;
+mod candidates;
+mod encode;
+mod fit;
+mod forest;
+mod gp;
+mod linalg;
+mod targets;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use self::acquisition::Improvement;
+use self::candidates::Candidates;
+use self::encode::Encoder;
+use self::forest::Forest;
+use self::gp::{Data, Gp, Hyper, Posterior, standard};
+use self::targets::{Targets, distance_behind};
+use super::draw::{Fresh, rng};
+use super::memory::Memory;
+use super::{Evaluation, Features, Strategy};
+use crate::space::{Candidate, Space};
+
+fn knob(name: &str, default: f64) -> f64 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
+
+/// Reference point of the acquisition, in units of the front; and where it is moved to in one
+/// objective when an end of the front is sought.
+const REFERENCE: f64 = 1.1;
+const PUSHED: f64 = 2.0;
+/// Most rows that the processes are conditioned on, and that their hyperparameters are fitted to.
+const GP_ROWS: usize = 260;
+const FIT_ROWS: usize = 150;
+/// Hyperparameters are fitted anew when this many times as much is known.
+const REFIT: f64 = 1.2;
+/// Most rows of the forest.
+const FOREST_ROWS: usize = 2000;
+/// Candidates of the pool that are looked at closely.
+const SHORTLIST: usize = 320;
+
+/// See the module.
+pub struct Bayesian<'a> {
+    seed: u64,
+    space: Space,
+    encoder: Encoder<'a>,
+    candidates: Candidates,
+    fresh: Fresh,
+    memory: Memory,
+    /// Encoded rows of the known; `None` where the features say that it cannot be.
+    rows: Vec<Option<Vec<f64>>>,
+    starts_left: usize,
+    hyper: Vec<Hyper>,
+    fitted_at: usize,
+    round: u64,
+    picked: u64,
+    /// Knobs that make strata: unordered ones.
+    strata: Vec<usize>,
+}
+
+/// The surrogates of one round.
+struct Models {
+    forest: Forest,
+    gps: Vec<Gp>,
+    has_violations: bool,
+    any_feasible: bool,
+}
+
+/// A candidate that is looked at closely.
+struct Entry {
+    candidate: Candidate,
+    row: Vec<f64>,
+    posteriors: Vec<Posterior>,
+    /// Means of the objectives, of both surrogates together.
+    mean: Vec<f64>,
+    /// Chance that it lies near the front and keeps the constraints, squared.
+    weight: f64,
+    /// Chance that it keeps the constraints.
+    feasible: f64,
+    taken: bool,
+}
+
+impl<'a> Bayesian<'a> {
+    /// Over a space of some objectives, with numbers that say more about a candidate than its
+    /// knobs, if there are any.
+    pub fn new(space: &Space, objectives: usize, seed: u64, features: Option<&'a dyn Features>) -> Self {
+        let free = super::draw::free_knobs(space);
+        let encoder = Encoder::new(space, features, seed);
+        let groups = encoder.groups().iter().max().map_or(0, |g| g + 1);
+        Bayesian {
+            seed,
+            encoder,
+            candidates: Candidates::new(space, seed),
+            fresh: Fresh::new(space),
+            memory: Memory::new(objectives),
+            rows: Vec::new(),
+            starts_left: (2 * free.len()).clamp(12, 24),
+            hyper: vec![Hyper::middle(groups); objectives],
+            fitted_at: 0,
+            round: 0,
+            picked: 0,
+            strata: free.into_iter().filter(|&k| !space.knobs[k].domain.ordered).collect(),
+            space: space.clone(),
+        }
+    }
+
+    /// Whether it is still at its first points, which are spread evenly.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starts_left > 0
+    }
+
+    /// One-step neighbours of the front that were not proposed before, the most promising first;
+    /// none when all were.
+    pub(super) fn ask_around(&mut self, n: usize) -> Vec<Candidate> {
+        let mut rng = rng(self.seed, "bayesian around", self.round);
+        let Some(targets) = Targets::of(&self.memory) else { return Vec::new() };
+        self.round += 1;
+        let known = self.memory.known();
+        let mut seen = rustc_hash::FxHashSet::default();
+        let mut pool = Vec::new();
+        for &place in self.memory.front().keys() {
+            for neighbour in self.space.one_step_neighbours(&known[place].candidate) {
+                if !self.fresh.is_marked(&neighbour) && seen.insert(neighbour.clone()) {
+                    pool.push(neighbour);
+                }
+            }
+        }
+        if pool.is_empty() {
+            return Vec::new();
+        }
+        let models = self.models(&targets, &mut rng);
+        self.pick(n, pool, &models, &targets, false)
+    }
+
+    /// A point of the sequence that the features do not refuse.
+    fn start(&mut self) -> Option<Candidate> {
+        const PATIENCE: usize = 200;
+        let mut last = None;
+        for _ in 0..PATIENCE {
+            last = self.candidates.scattered(&mut self.fresh);
+            if last.as_ref().is_none_or(|c| self.encoder.row(c).is_some()) {
+                break;
+            }
+        }
+        last
+    }
+
+    fn models(&mut self, targets: &Targets, rng: &mut ChaCha8Rng) -> Models {
+        let m = targets.m;
+        let known = self.memory.known();
+        let mut by_distance: Vec<usize> = (0..known.len()).filter(|&i| self.rows[i].is_some()).collect();
+        by_distance.sort_by(|&a, &b| {
+            let key = |i: usize| (!targets.is_valued[i], known[i].violation.min(1e3), targets.behind[i]);
+            let (a, b) = (key(a), key(b));
+            a.0.cmp(&b.0).then(a.2.total_cmp(&b.2)).then(a.1.total_cmp(&b.1))
+        });
+
+        // The forest: objectives, near, feasible, violation.
+        let kept = spread_out(&by_distance, FOREST_ROWS);
+        let outputs = m + 3;
+        let mut rows = Vec::with_capacity(kept.len());
+        let mut wanted = Vec::with_capacity(kept.len() * outputs);
+        for &i in &kept {
+            rows.push(self.rows[i].clone().expect("filtered"));
+            wanted.extend(targets.row(i));
+            wanted.push(f64::from(u8::from(targets.is_near[i])));
+            wanted.push(f64::from(u8::from(known[i].violation == 0.0)));
+            wanted.push((1.0 + known[i].violation.min(1e3)).ln());
+        }
+        let trees = if kept.len() > 600 { 40 } else { 80 };
+        let forest = Forest::grow(&rows, &wanted, outputs, trees, rng);
+
+        // The processes: what lies nearest to the front.
+        let valued = by_distance.iter().filter(|&&i| targets.is_valued[i]).count();
+        let near = by_distance[..valued].iter().filter(|&&i| targets.behind[i] < knob("GP_NEAR", 0.6)).count();
+        let count = near.max((knob("GP_SHARE", 0.5) * valued as f64) as usize).max(24).min(valued).min(GP_ROWS);
+        let chosen = &by_distance[..count];
+        let rows: Vec<Vec<f64>> = chosen.iter().map(|&i| self.rows[i].clone().expect("filtered")).collect();
+        let columns: Vec<Vec<f64>> = (0..m).map(|k| chosen.iter().map(|&i| targets.row(i)[k]).collect()).collect();
+        let has_violations = known.iter().any(|k| k.violation > 0.0);
+        let known = known.len();
+        if self.fitted_at == 0 || known as f64 >= REFIT * self.fitted_at as f64 {
+            self.fit(&rows, &columns, known);
+        }
+        let groups = self.encoder.groups();
+        let gps = columns
+            .iter()
+            .zip(&self.hyper)
+            .map(|(column, hyper)| Gp::new(rows.clone(), groups, column, hyper))
+            .collect();
+        Models { forest, gps, has_violations, any_feasible: !self.memory.front().is_empty() }
+    }
+
+    fn fit(&mut self, rows: &[Vec<f64>], columns: &[Vec<f64>], known: usize) {
+        let rows = &rows[..rows.len().min(FIT_ROWS)];
+        let groups = self.encoder.groups();
+        let is_first = self.fitted_at == 0;
+        for (hyper, column) in self.hyper.iter_mut().zip(columns) {
+            let column = &column[..rows.len()];
+            let (mean, sd) = standard(column);
+            let targets: Vec<f64> = column.iter().map(|v| (v - mean) / sd).collect();
+            let middle = Hyper::middle(hyper.log.len() - 3);
+            let mut short = middle.clone();
+            short.log.iter_mut().take(middle.log.len() - 3).for_each(|l| *l -= 0.7);
+            let starts = if is_first { vec![middle, short] } else { vec![hyper.clone(), middle] };
+            *hyper = fit::fit(&Data { rows, groups, targets: &targets }, &starts);
+        }
+        self.fitted_at = known;
+    }
+
+    /// Front members and the best of each stratum, the nearest to the front first.
+    fn good(&self, targets: &Targets, rng: &mut ChaCha8Rng) -> Vec<Candidate> {
+        const MOST: usize = 90;
+        let known = self.memory.known();
+        let mut good: Vec<usize> = self.memory.front().keys().to_vec();
+        for i in (1..good.len()).rev() {
+            good.swap(i, rng.random_range(0..=i));
+        }
+        good.truncate(MOST);
+        let mut order: Vec<usize> = (0..known.len()).filter(|&i| targets.is_valued[i]).collect();
+        order.sort_by(|&a, &b| targets.behind[a].total_cmp(&targets.behind[b]));
+        let mut seen: Vec<Vec<u32>> = Vec::new();
+        for &i in &order {
+            let stratum: Vec<u32> = self.strata.iter().map(|&k| known[i].candidate.levels[k]).collect();
+            if seen.len() < 24 && !seen.contains(&stratum) {
+                seen.push(stratum);
+                good.push(i);
+            }
+        }
+        good.extend(order.iter().take(24));
+        let mut unique = rustc_hash::FxHashSet::default();
+        good.retain(|&i| unique.insert(i));
+        good.into_iter().map(|i| known[i].candidate.clone()).collect()
+    }
+
+    fn propose(&mut self, n: usize, rng: &mut ChaCha8Rng) -> Vec<Candidate> {
+        let Some(targets) = Targets::of(&self.memory) else { return Vec::new() };
+        let models = self.models(&targets, rng);
+        let good = self.good(&targets, rng);
+        let pool = self.candidates.pool(&good, &good, &self.fresh, rng);
+        self.pick(n, pool, &models, &targets, true)
+    }
+
+    /// Up to `n` of a pool, one by one, each believed before the next.
+    fn pick(
+        &mut self,
+        n: usize,
+        pool: Vec<Candidate>,
+        models: &Models,
+        targets: &Targets,
+        may_explore: bool,
+    ) -> Vec<Candidate> {
+        let mut entries = self.shortlist(pool, models, targets);
+        let mut front = targets.front.clone();
+        let mut asked = Vec::with_capacity(n);
+        for _ in 0..n {
+            let m = targets.m;
+            let mut reference = vec![REFERENCE; m];
+            let push_every = if self.memory.known().len() < 100 { 2 } else { 4 };
+            if self.picked.is_multiple_of(push_every) {
+                reference[(self.picked / push_every) as usize % m] = PUSHED;
+            }
+            let explores = may_explore && self.picked % 8 == 5;
+            self.picked += 1;
+            let improvement = Improvement::new(&front, m, &reference);
+            let score = |e: &Entry| {
+                if !models.any_feasible {
+                    return e.weight;
+                }
+                let deviation: Vec<f64> =
+                    models.gps.iter().zip(&e.posteriors).map(|(gp, p)| gp.deviation(p.variance)).collect();
+                let chance = if explores { e.feasible } else { e.weight };
+                improvement.expected(&e.mean, &deviation) * chance
+            };
+            let mut best: Option<(f64, usize)> = None;
+            for (i, e) in entries.iter().enumerate().filter(|(_, e)| !e.taken) {
+                let s = score(e);
+                if best.is_none_or(|(most, _)| s > most) {
+                    best = Some((s, i));
+                }
+            }
+            let Some((_, at)) = best else { break };
+            entries[at].taken = true;
+            self.believe(&mut entries, at, models);
+            front.extend(&entries[at].mean);
+            self.fresh.mark(&entries[at].candidate);
+            asked.push(entries[at].candidate.clone());
+        }
+        asked
+    }
+
+    fn shortlist(&self, pool: Vec<Candidate>, models: &Models, targets: &Targets) -> Vec<Entry> {
+        let m = targets.m;
+        struct Rough {
+            candidate: Candidate,
+            row: Vec<f64>,
+            guess: forest::Guess,
+            gp: Vec<f64>,
+            order: f64,
+        }
+        let mut rough: Vec<Rough> = Vec::with_capacity(pool.len());
+        for candidate in pool {
+            let Some(row) = self.encoder.row(&candidate) else { continue };
+            let guess = models.forest.guess(&row);
+            rough.push(Rough { candidate, row, guess, gp: Vec::new(), order: 0.0 });
+        }
+        for r in &mut rough {
+            r.gp = models.gps.iter().map(|gp| gp.mean(&r.row)).collect();
+            let hopeful: Vec<f64> =
+                (0..m).map(|k| 0.5 * (r.gp[k] + r.guess.mean[k]) - 0.5 * r.guess.deviation[k]).collect();
+            let behind = distance_behind(&hopeful, &targets.front, m);
+            let near = r.guess.mean[m] + 0.02;
+            r.order = near * near * r.guess.mean[m + 1] * (-behind / 0.1).exp();
+            if !models.any_feasible {
+                r.order = -r.guess.mean[m + 2] + r.guess.deviation[m + 2];
+            }
+        }
+        rough.sort_by(|a, b| b.order.total_cmp(&a.order));
+        rough.truncate(SHORTLIST);
+        let gp_share = knob("GP_WEIGHT", 0.6);
+        rough
+            .into_iter()
+            .map(|r| {
+                let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
+                let mean = (0..m).map(|k| gp_share * posteriors[k].mean + (1.0 - gp_share) * r.guess.mean[k]).collect();
+                let near = r.guess.mean[m];
+                let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
+                let weight = if models.any_feasible { near.powf(knob("P_POWER", 2.0)) * feasible } else { r.order };
+                Entry { candidate: r.candidate, row: r.row, posteriors, mean, weight, feasible, taken: false }
+            })
+            .collect()
+    }
+
+    fn believe(&self, entries: &mut [Entry], at: usize, models: &Models) {
+        let picked_row = entries[at].row.clone();
+        let picked = entries[at].posteriors.clone();
+        for (k, gp) in models.gps.iter().enumerate() {
+            let mut others: Vec<(&[f64], &mut Posterior)> =
+                entries.iter_mut().filter(|e| !e.taken).map(|e| (e.row.as_slice(), &mut e.posteriors[k])).collect();
+            gp.believe((&picked_row, &picked[k]), &mut others);
+        }
+    }
+}
+
+/// All of a list, or its first half-share and an even selection of the rest.
+fn spread_out(order: &[usize], most: usize) -> Vec<usize> {
+    if order.len() <= most {
+        return order.to_vec();
+    }
+    let (first, rest) = order.split_at(most / 2);
+    let take = most - first.len();
+    first.iter().copied().chain((0..take).map(|i| rest[i * rest.len() / take])).collect()
+}
+
+impl Strategy for Bayesian<'_> {
+    fn name(&self) -> &'static str {
+        "bayesian"
+    }
+
+    fn ask(&mut self, n: usize) -> Vec<Candidate> {
+        let mut rng = rng(self.seed, "bayesian", self.round);
+        self.round += 1;
+        let mut asked = Vec::with_capacity(n);
+        while self.starts_left > 0 && asked.len() < n {
+            self.starts_left -= 1;
+            asked.extend(self.start());
+        }
+        if asked.len() < n {
+            let more = self.propose(n - asked.len(), &mut rng);
+            asked.extend(more);
+        }
+        while asked.len() < n {
+            let Some(candidate) = self.start() else { break };
+            asked.push(candidate);
+        }
+        asked
+    }
+
+    fn tell(&mut self, evaluations: &[Evaluation]) {
+        for evaluation in evaluations {
+            self.fresh.mark(&evaluation.candidate);
+            if self.memory.learn(evaluation) {
+                self.rows.push(self.encoder.row(&evaluation.candidate));
+            }
+        }
+    }
+}
