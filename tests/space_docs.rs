@@ -149,7 +149,7 @@ fn the_json_schema_refuses_what_an_editor_can_see() {
         "key_does_not_apply",
         "missing_key",
         "missing_section",
-        "strategy_is_later",
+        "strategy_is_unknown",
     ] {
         let path = root().join(format!("tests/fixtures/spaces/{name}.toml"));
         assert!(fault(&schema, &read(&path), "").is_some(), "{name} passes");

@@ -56,7 +56,7 @@ const CASES: &[Case] = &[
     ("reversed_range", 22, 22, "knobs.aggregated.workers.min", "write { min = 1, max = 8 }", 1),
     ("speedup_of_closed_loop", 14, 1, "workload.speedup", "remove one of the two", 1),
     ("steps_do_not_land", 24, 53, "knobs.router.temperature.step", "write max = 0.9 or max = 1.2", 1),
-    ("strategy_is_later", 33, 12, "search.strategy", "write one of `coordinate`, `genetic`, `sobol`, `random`, `grid`", 1),
+    ("strategy_is_unknown", 33, 12, "search.strategy", "write one of `auto`, `bayesian`, `coordinate`, `genetic`, `sobol`, `random`, `grid`", 1),
     ("too_many_levels", 20, 23, "knobs.engine.max_num_seqs", "give a larger step, or log = true", 1),
     ("tp_does_not_divide", 22, 27, "knobs.aggregated.tp", "write some of 1, 2, 4", 1),
     ("tp_not_a_power_of_two", 21, 24, "knobs.aggregated.tp[2]", "write 2 or 4", 1),

@@ -16,10 +16,15 @@ use super::{Evaluation, Features, Strategy};
 use crate::frontier::Reference;
 use crate::space::{Candidate, Space};
 
-/// Least share of the rounds that each strategy gets.
-const FLOOR: f64 = 0.04;
+/// Least share of the rounds of each strategy: the Bayesian, the genetic, the coordinate one.
+const FLOOR: [f64; 3] = [0.3, 0.04, 0.16];
+/// Pay per evaluation that each is supposed to have had in [`SUPPOSED`] evaluations at the start.
+const HOPE: [f64; 3] = [0.01, 0.002, 0.01];
+const SUPPOSED: f64 = 24.0;
 /// How much an old batch's pay counts when a new one comes.
-const MEMORY: f64 = 0.85;
+const MEMORY: f64 = 0.9;
+/// And how much the rounds that each has had count in their shares.
+const FORGET: f64 = 0.95;
 /// Share of the budget that is kept for the local search at the end.
 const LAST: f64 = 0.08;
 /// Objectives from which on counting new front members stands in for hypervolume, which gets slow.
@@ -72,9 +77,9 @@ impl<'a> Auto<'a> {
             Worker::Other(Box::new(Genetic::new(space, objectives, seed, budget))),
             Worker::Other(Box::new(Coordinate::following(space, objectives, seed))),
         ];
-        let arm = |worker| Arm { worker, pay: 0.0, cost: 0.0, used: 0.0 };
+        let arm = |(worker, hope)| Arm { worker, pay: hope * SUPPOSED, cost: SUPPOSED, used: 0.0 };
         Auto {
-            arms: workers.into_iter().map(arm).collect(),
+            arms: workers.into_iter().zip(HOPE).map(arm).collect(),
             memory: Memory::new(objectives),
             budget,
             simulated: 0,
@@ -84,18 +89,12 @@ impl<'a> Auto<'a> {
 
     /// The arm that is furthest behind its share.
     fn next_turn(&self) -> usize {
-        let rate = |arm: &Arm<'_>| if arm.cost > 0.0 { arm.pay / arm.cost } else { f64::INFINITY };
-        let rates: Vec<f64> = self.arms.iter().map(rate).collect();
-        // An arm that was never tried is tried.
-        if let Some(untried) = rates.iter().position(|r| r.is_infinite()) {
-            return untried;
-        }
-        let powers: Vec<f64> = rates.iter().map(|r| r * r).collect();
-        let total: f64 = powers.iter().sum();
-        let free = 1.0 - FLOOR * self.arms.len() as f64;
-        let share = |k: usize| FLOOR + if total > 0.0 { free * powers[k] / total } else { free / powers.len() as f64 };
-        let deficit = |k: usize| self.arms[k].used / share(k);
-        (0..self.arms.len()).min_by(|&a, &b| deficit(a).total_cmp(&deficit(b))).expect("there are arms")
+        let rates: Vec<f64> = self.arms.iter().map(|arm| arm.pay / arm.cost).collect();
+        let total: f64 = rates.iter().sum();
+        let free = 1.0 - FLOOR.iter().sum::<f64>();
+        let share = |k: usize| FLOOR[k] + if total > 0.0 { free * rates[k] / total } else { free / 3.0 };
+        let behind = |k: usize| self.arms[k].used / share(k);
+        (0..self.arms.len()).min_by(|&a, &b| behind(a).total_cmp(&behind(b))).expect("there are arms")
     }
 
     /// What the latest evaluations added, as a share of the hypervolume.
@@ -156,6 +155,9 @@ impl Strategy for Auto<'_> {
             arm.pay = MEMORY * arm.pay + gain;
             arm.cost = MEMORY * arm.cost + evaluations.len() as f64;
             arm.used += evaluations.len() as f64;
+            // Old rounds are forgotten for the shares too, else a strategy that earns late would
+            // be given all the rounds that it once did without.
+            self.arms.iter_mut().for_each(|arm| arm.used *= FORGET);
         }
         for arm in &mut self.arms {
             arm.worker.strategy().tell(evaluations);

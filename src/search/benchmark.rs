@@ -105,8 +105,7 @@ impl Benchmark {
             let shares = self.shares(name, seed, evaluations, batch)?;
             Ok((shares, started.elapsed().as_secs_f64()))
         };
-        let runs: Vec<(Vec<f64>, f64)> =
-            (1..=seeds).into_par_iter().map(run).collect::<Result<_, _>>()?;
+        let runs: Vec<(Vec<f64>, f64)> = (1..=seeds).into_par_iter().map(run).collect::<Result<_, _>>()?;
         let quartiles = (0..evaluations.len())
             .map(|k| {
                 let mut column: Vec<f64> = runs.iter().map(|(shares, _)| shares[k]).collect();

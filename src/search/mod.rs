@@ -1,5 +1,46 @@
 //! Search over a [`crate::space::Space`]: strategies that ask and are told, and the driver that
 //! evaluates in parallel and commits in candidate order.
+//!
+//! The driver does not care what is evaluated. A function of one's own, over knobs of one's own:
+//!
+//! ```
+//! use servescout::search::{Driver, Evaluate, Evaluation, Settings, strategy};
+//! use servescout::space::{Candidate, Domain, Knob, Space, Value};
+//!
+//! /// A box of given volume: little material, and a small base.
+//! struct Boxes(Space);
+//!
+//! impl Evaluate for Boxes {
+//!     fn objectives(&self) -> usize {
+//!         2
+//!     }
+//!
+//!     fn evaluate(&self, candidate: &Candidate) -> Evaluation {
+//!         let number = |knob| self.0.value(candidate, knob).and_then(Value::as_f64).expect("both are always there");
+//!         let (width, depth) = (number(0), number(1));
+//!         let height = 1000.0 / (width * depth);
+//!         let material = 2.0 * (width * depth + width * height + depth * height);
+//!         Evaluation::plain(candidate.clone(), vec![material, width * depth])
+//!     }
+//! }
+//!
+//! let knob = |name: &str| Knob {
+//!     name: name.into(),
+//!     domain: Domain { values: (1..=40).map(Value::Int).collect(), ordered: true, log: true },
+//!     conditions: vec![],
+//!     block: "size".into(),
+//! };
+//! let space = Space { knobs: vec![knob("width"), knob("depth")] };
+//! let boxes = Boxes(space.clone());
+//!
+//! let mut auto = strategy("auto", &space, 2, 7, 60)?;
+//! let settings = Settings::plain(60, 4, 2);
+//! let run = Driver::new(&space, &boxes, settings).run(auto.as_mut(), &mut ())?;
+//!
+//! let least = run.evaluations().iter().map(|e| e.objectives[0]).fold(f64::INFINITY, f64::min);
+//! assert!(least < 603.0, "a cube of side 10 takes 600");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod auto;
 pub mod bayesian;

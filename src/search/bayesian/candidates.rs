@@ -79,13 +79,7 @@ impl Candidates {
     }
 
     /// Every knob moved by one or two levels, or to any other name.
-    fn neighbours(
-        &self,
-        base: &Candidate,
-        donors: &[Candidate],
-        rng: &mut ChaCha8Rng,
-        out: &mut Vec<Candidate>,
-    ) {
+    fn neighbours(&self, base: &Candidate, donors: &[Candidate], rng: &mut ChaCha8Rng, out: &mut Vec<Candidate>) {
         for &knob in &self.free {
             let here = base.levels[knob];
             if here == Candidate::ABSENT {
@@ -93,8 +87,7 @@ impl Candidates {
             }
             let domain = &self.space.knobs[knob].domain;
             let count = domain.values.len() as u32;
-            let levels =
-                if domain.ordered { here.saturating_sub(2)..(here + 3).min(count) } else { 0..count };
+            let levels = if domain.ordered { here.saturating_sub(2)..(here + 3).min(count) } else { 0..count };
             for level in levels.filter(|&l| l != here) {
                 let mut moved = base.levels.to_vec();
                 moved[knob] = level;

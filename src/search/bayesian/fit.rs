@@ -20,8 +20,11 @@ const LEAST_ROWS: usize = 8;
 /// the same point, so the last pair is kept.
 struct Problem<'a> {
     objective: &'a Objective<'a>,
-    last: RefCell<Option<(Vec<f64>, f64, Vec<f64>)>>,
+    last: RefCell<Option<Last>>,
 }
+
+/// Where it was asked last: the point, the value, the gradient.
+type Last = (Vec<f64>, f64, Vec<f64>);
 
 impl Problem<'_> {
     fn at<T>(&self, log: &[f64], take: impl Fn(f64, &[f64]) -> T) -> T {

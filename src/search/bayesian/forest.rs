@@ -13,6 +13,7 @@ pub(super) struct Forest {
     outputs: usize,
 }
 
+#[derive(Default)]
 struct Tree {
     nodes: Vec<Node>,
     /// Mean outputs of the leaves, one after the other.
@@ -75,12 +76,6 @@ impl Forest {
             *s = (*s / n - *m * *m).max(0.0).sqrt();
         }
         Guess { mean, deviation: square }
-    }
-}
-
-impl Default for Tree {
-    fn default() -> Self {
-        Tree { nodes: Vec::new(), leaves: Vec::new() }
     }
 }
 

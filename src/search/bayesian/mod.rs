@@ -25,17 +25,13 @@ use rand_chacha::ChaCha8Rng;
 use self::acquisition::Improvement;
 use self::candidates::Candidates;
 use self::encode::Encoder;
-use self::forest::Forest;
+use self::forest::{Forest, Guess};
 use self::gp::{Data, Gp, Hyper, Posterior, standard};
 use self::targets::{Targets, distance_behind};
 use super::draw::{Fresh, rng};
 use super::memory::Memory;
 use super::{Evaluation, Features, Strategy};
 use crate::space::{Candidate, Space};
-
-fn knob(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
 
 /// Reference point of the acquisition, in units of the front; and where it is moved to in one
 /// objective when an end of the front is sought.
@@ -44,12 +40,27 @@ const PUSHED: f64 = 2.0;
 /// Most rows that the processes are conditioned on, and that their hyperparameters are fitted to.
 const GP_ROWS: usize = 260;
 const FIT_ROWS: usize = 150;
+/// Rows at most this far behind the front are among them, and at least this share of all.
+const GP_NEAR: f64 = 0.6;
+const GP_LEAST_SHARE: f64 = 0.5;
+/// Weight of a process's mean beside the forest's.
+const GP_WEIGHT: f64 = 0.6;
+/// How much of the forest's spread is added to a process's deviation: near the front a process is
+/// surer of itself than a space with cliffs deserves.
+const FOREST_SPREAD: f64 = 0.25;
+/// One pick in so many looks into the slice of the space that had fewest.
+const EXPLORE_EVERY: u64 = 8;
 /// Hyperparameters are fitted anew when this many times as much is known.
 const REFIT: f64 = 1.2;
 /// Most rows of the forest.
 const FOREST_ROWS: usize = 2000;
 /// Candidates of the pool that are looked at closely.
-const SHORTLIST: usize = 320;
+const SHORTLIST: usize = 240;
+/// Those of which the means are computed.
+const ROUGH: usize = 900;
+
+/// A knob of at most this many levels makes slices.
+const SLICED: u32 = 8;
 
 /// See the module.
 pub struct Bayesian<'a> {
@@ -68,6 +79,10 @@ pub struct Bayesian<'a> {
     picked: u64,
     /// Knobs that make strata: unordered ones.
     strata: Vec<usize>,
+    /// Every level of every knob with few: slices of the space, each to be looked at.
+    slices: Vec<(usize, u32)>,
+    /// Picks that each slice has had.
+    visits: Vec<u32>,
 }
 
 /// The surrogates of one round.
@@ -76,6 +91,19 @@ struct Models {
     gps: Vec<Gp>,
     has_violations: bool,
     any_feasible: bool,
+}
+
+impl Models {
+    /// A rough order of candidates before any variance is known, the larger the better.
+    fn promise(&self, guess: &Guess, mean: &[f64], targets: &Targets) -> f64 {
+        let m = targets.m;
+        if !self.any_feasible {
+            return guess.deviation[m + 2] - guess.mean[m + 2];
+        }
+        let hopeful: Vec<f64> = mean.iter().zip(&guess.deviation).map(|(v, s)| v - 0.5 * s).collect();
+        let near = guess.mean[m] + 0.02;
+        near * near * guess.mean[m + 1] * (-distance_behind(&hopeful, &targets.front, m) / 0.1).exp()
+    }
 }
 
 /// A candidate that is looked at closely.
@@ -89,6 +117,8 @@ struct Entry {
     weight: f64,
     /// Chance that it keeps the constraints.
     feasible: f64,
+    /// Spread of the objectives over the trees.
+    spread: Vec<f64>,
     taken: bool,
 }
 
@@ -99,6 +129,9 @@ impl<'a> Bayesian<'a> {
         let free = super::draw::free_knobs(space);
         let encoder = Encoder::new(space, features, seed);
         let groups = encoder.groups().iter().max().map_or(0, |g| g + 1);
+        let levels = |k: usize| space.knobs[k].domain.values.len() as u32;
+        let short = free.iter().filter(|&&k| levels(k) <= SLICED);
+        let slices: Vec<(usize, u32)> = short.flat_map(|&k| (0..levels(k)).map(move |l| (k, l))).collect();
         Bayesian {
             seed,
             encoder,
@@ -111,6 +144,8 @@ impl<'a> Bayesian<'a> {
             fitted_at: 0,
             round: 0,
             picked: 0,
+            visits: vec![0; slices.len()],
+            slices,
             strata: free.into_iter().filter(|&k| !space.knobs[k].domain.ordered).collect(),
             space: space.clone(),
         }
@@ -184,8 +219,8 @@ impl<'a> Bayesian<'a> {
 
         // The processes: what lies nearest to the front.
         let valued = by_distance.iter().filter(|&&i| targets.is_valued[i]).count();
-        let near = by_distance[..valued].iter().filter(|&&i| targets.behind[i] < knob("GP_NEAR", 0.6)).count();
-        let count = near.max((knob("GP_SHARE", 0.5) * valued as f64) as usize).max(24).min(valued).min(GP_ROWS);
+        let near = by_distance[..valued].iter().filter(|&&i| targets.behind[i] < GP_NEAR).count();
+        let count = near.max((GP_LEAST_SHARE * valued as f64) as usize).max(24).min(valued).min(GP_ROWS);
         let chosen = &by_distance[..count];
         let rows: Vec<Vec<f64>> = chosen.iter().map(|&i| self.rows[i].clone().expect("filtered")).collect();
         let columns: Vec<Vec<f64>> = (0..m).map(|k| chosen.iter().map(|&i| targets.row(i)[k]).collect()).collect();
@@ -220,6 +255,16 @@ impl<'a> Bayesian<'a> {
         self.fitted_at = known;
     }
 
+    /// The slice with the fewest picks that some entry is in, which then has one more.
+    fn slice(&mut self, entries: &[Entry]) -> Option<(usize, u32)> {
+        let is_there =
+            |&(knob, level): &(usize, u32)| entries.iter().any(|e| !e.taken && e.candidate.levels[knob] == level);
+        let there = (0..self.slices.len()).filter(|&s| is_there(&self.slices[s]));
+        let slice = there.min_by_key(|&s| self.visits[s])?;
+        self.visits[slice] += 1;
+        Some(self.slices[slice])
+    }
+
     /// Front members and the best of each stratum, the nearest to the front first.
     fn good(&self, targets: &Targets, rng: &mut ChaCha8Rng) -> Vec<Candidate> {
         const MOST: usize = 90;
@@ -238,6 +283,10 @@ impl<'a> Bayesian<'a> {
                 seen.push(stratum);
                 good.push(i);
             }
+        }
+        for &(knob, level) in &self.slices {
+            let holders = order.iter().filter(|&&i| known[i].candidate.levels[knob] == level);
+            good.extend(holders.take(2));
         }
         good.extend(order.iter().take(24));
         let mut unique = rustc_hash::FxHashSet::default();
@@ -272,16 +321,24 @@ impl<'a> Bayesian<'a> {
             if self.picked.is_multiple_of(push_every) {
                 reference[(self.picked / push_every) as usize % m] = PUSHED;
             }
-            let explores = may_explore && self.picked % 8 == 5;
+            let explores = may_explore && self.picked % EXPLORE_EVERY == 5;
             self.picked += 1;
             let improvement = Improvement::new(&front, m, &reference);
+            let slice = if explores { self.slice(&entries) } else { None };
             let score = |e: &Entry| {
+                if slice.is_some_and(|(knob, level)| e.candidate.levels[knob] != level) {
+                    return -1.0;
+                }
                 if !models.any_feasible {
                     return e.weight;
                 }
-                let deviation: Vec<f64> =
-                    models.gps.iter().zip(&e.posteriors).map(|(gp, p)| gp.deviation(p.variance)).collect();
-                let chance = if explores { e.feasible } else { e.weight };
+                let deviation: Vec<f64> = (0..m)
+                    .map(|k| {
+                        let gp = models.gps[k].deviation(e.posteriors[k].variance);
+                        gp.hypot(FOREST_SPREAD * e.spread[k])
+                    })
+                    .collect();
+                let chance = if explores { e.feasible * e.weight.powf(0.25) } else { e.weight };
                 improvement.expected(&e.mean, &deviation) * chance
             };
             let mut best: Option<(f64, usize)> = None;
@@ -306,39 +363,59 @@ impl<'a> Bayesian<'a> {
         struct Rough {
             candidate: Candidate,
             row: Vec<f64>,
-            guess: forest::Guess,
-            gp: Vec<f64>,
+            guess: Guess,
             order: f64,
         }
         let mut rough: Vec<Rough> = Vec::with_capacity(pool.len());
         for candidate in pool {
             let Some(row) = self.encoder.row(&candidate) else { continue };
             let guess = models.forest.guess(&row);
-            rough.push(Rough { candidate, row, guess, gp: Vec::new(), order: 0.0 });
-        }
-        for r in &mut rough {
-            r.gp = models.gps.iter().map(|gp| gp.mean(&r.row)).collect();
-            let hopeful: Vec<f64> =
-                (0..m).map(|k| 0.5 * (r.gp[k] + r.guess.mean[k]) - 0.5 * r.guess.deviation[k]).collect();
-            let behind = distance_behind(&hopeful, &targets.front, m);
-            let near = r.guess.mean[m] + 0.02;
-            r.order = near * near * r.guess.mean[m + 1] * (-behind / 0.1).exp();
-            if !models.any_feasible {
-                r.order = -r.guess.mean[m + 2] + r.guess.deviation[m + 2];
-            }
+            let order = models.promise(&guess, &guess.mean[..m], targets);
+            rough.push(Rough { candidate, row, guess, order });
         }
         rough.sort_by(|a, b| b.order.total_cmp(&a.order));
-        rough.truncate(SHORTLIST);
-        let gp_share = knob("GP_WEIGHT", 0.6);
+        // The best of each slice stay whatever their promise.
+        let mut kept: Vec<bool> = (0..rough.len()).map(|i| i < ROUGH).collect();
+        let mut sliced = vec![false; rough.len()];
+        for &(knob, level) in &self.slices {
+            let in_slice = (0..rough.len()).filter(|&i| rough[i].candidate.levels[knob] == level);
+            in_slice.take(3).for_each(|i| {
+                kept[i] = true;
+                sliced[i] = true;
+            });
+        }
+        let mut marks = kept.iter().zip(&sliced);
+        let mut is_sliced: Vec<bool> = kept.iter().zip(&sliced).filter(|(k, _)| **k).map(|(_, s)| *s).collect();
+        rough.retain(|_| *marks.next().expect("one a candidate").0);
+        for r in &mut rough {
+            let mean: Vec<f64> =
+                models.gps.iter().zip(&r.guess.mean).map(|(gp, forest)| 0.5 * (gp.mean(&r.row) + forest)).collect();
+            r.order = models.promise(&r.guess, &mean, targets);
+        }
+        let mut by_order: Vec<usize> = (0..rough.len()).collect();
+        by_order.sort_by(|&a, &b| rough[b].order.total_cmp(&rough[a].order));
+        by_order.iter().take(SHORTLIST).for_each(|&i| is_sliced[i] = true);
+        let mut stay = is_sliced.into_iter();
+        rough.retain(|_| stay.next().expect("one a candidate"));
         rough
             .into_iter()
             .map(|r| {
                 let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
-                let mean = (0..m).map(|k| gp_share * posteriors[k].mean + (1.0 - gp_share) * r.guess.mean[k]).collect();
+                let mean =
+                    (0..m).map(|k| GP_WEIGHT * posteriors[k].mean + (1.0 - GP_WEIGHT) * r.guess.mean[k]).collect();
                 let near = r.guess.mean[m];
                 let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
-                let weight = if models.any_feasible { near.powf(knob("P_POWER", 2.0)) * feasible } else { r.order };
-                Entry { candidate: r.candidate, row: r.row, posteriors, mean, weight, feasible, taken: false }
+                let weight = if models.any_feasible { near * near * feasible } else { r.order };
+                Entry {
+                    candidate: r.candidate,
+                    row: r.row,
+                    posteriors,
+                    mean,
+                    weight,
+                    feasible,
+                    spread: r.guess.deviation,
+                    taken: false,
+                }
             })
             .collect()
     }
