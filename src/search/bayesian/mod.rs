@@ -1,11 +1,11 @@
 //! Bayesian search: surrogates of the objectives, and the candidates that they expect to add most
 //! hypervolume.
 //!
-//! A round: objectives are put in units of the present front ([`targets`]); extremely randomised
+//! A round: objectives are put in units of the present front (`targets`); extremely randomised
 //! trees on everything known say how likely a candidate is to lie near the front and to keep the
 //! constraints; Gaussian processes on what lies nearest to the front, one an objective, say where
-//! it would lie; a pool of candidates is drawn ([`candidates`]), and the batch is picked one by one
-//! by expected hypervolume improvement ([`acquisition`]) times these chances, each pick being
+//! it would lie; a pool of candidates is drawn (`candidates`), and the batch is picked one by one
+//! by expected hypervolume improvement (`acquisition`) times these chances, each pick being
 //! believed before the next. Now and then the reference point is moved outwards in one objective,
 //! so that the ends of the front are found, and a share of the picks goes to strata that have been
 //! looked at little, more when the hypervolume stalls.

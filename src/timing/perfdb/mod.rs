@@ -5,7 +5,7 @@
 //!   does; slow (microseconds a pass), for comparison and for making surfaces.
 //! * [`import`]: a worker's composition at knots, kept between runs ([`cache`]); [`timing`] expands
 //!   them, or composes pass by pass in parity ([`Exact`]).
-//! * [`format`]: number formats by the names that the tables use.
+//! * [`mod@format`]: number formats by the names that the tables use.
 //!
 //! The rules (which rows count, how values between and beyond measured points are found) are those
 //! of AI Configurator 0.12.0; formulas in `docs/timing.md`. Nothing of the database is copied

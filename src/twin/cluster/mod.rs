@@ -15,7 +15,7 @@
 //! * [`fleet`]: the workers through their lives, and what they cost. Ids are never reused.
 //! * [`Controller`]: something with instants of its own (a planner, faults) that acts on the cluster by
 //!   [`Cluster::scale_to`], [`Cluster::drain`], [`Cluster::kill`] and [`Cluster::start_worker`].
-//! * [`Policy`](super::router::Policy): each role has its own instance. It sees the workers of its role that
+//! * [`Policy`]: each role has its own instance. It sees the workers of its role that
 //!   take requests, in ascending order of id. A request for which there is no such worker waits for
 //!   the next one that becomes ready; one that the policy keeps queued is asked for after every hook.
 //!
