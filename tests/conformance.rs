@@ -10,15 +10,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use flate2::read::GzDecoder;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use serde_json::Value;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology};
-use servescout::twin::router::kv::Kv;
-use servescout::twin::router::{Placement, Policy, View};
-use servescout::twin::{self, RequestRecord, Status};
+use servescout::twin::router::{Chooser, Cost, Facts, Kv, Needs, Router};
+use servescout::twin::{self, RequestRecord, Role, Status};
 use servescout::workload::{self, Workload, WorkloadSpec};
 
 /// One run of the peer: how it was configured and what became of every request.
@@ -114,13 +111,10 @@ impl Case {
     /// not the cheapest one for our router, at worst.
     fn simulate_on_the_peers_workers(&self) -> (Vec<RequestRecord>, f64) {
         let router = &self.deployment.router;
-        let rng = ChaCha8Rng::seed_from_u64(7);
         let regret = Rc::new(Cell::new(0.0));
-        let policy = Recorded {
-            workers: self.placements(),
-            router: Kv::new(router.clone(), self.peer.len(), rng),
-            regret: regret.clone(),
-        };
+        let chooser =
+            Recorded { workers: self.placements(), cost: Kv::new(router), costs: Vec::new(), regret: regret.clone() };
+        let policy = Router::new(Box::new(chooser), router, Role::Aggregated);
         let outcome = twin::simulate_placed(&self.deployment, &self.workload, vec![Box::new(policy)], true);
         (outcome.requests.unwrap(), regret.get())
     }
@@ -135,36 +129,26 @@ fn row(peer: &Value) -> usize {
     peer["row"].as_u64().unwrap() as usize
 }
 
-/// Placements as they were recorded, with the books of the KV-aware policy beside them.
+/// Placements as they were recorded, with the costs of the KV-aware policy beside them.
 struct Recorded {
     workers: Vec<usize>,
-    router: Kv,
+    cost: Kv,
+    costs: Vec<f64>,
     regret: Rc<Cell<f64>>,
 }
 
-impl Policy for Recorded {
-    fn place(&mut self, request: u32, view: &View) -> Placement {
-        let worker = self.workers[request as usize];
-        let costs = self.router.costs(request, view);
-        let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-        self.regret.set(self.regret.get().max(costs[worker] - least));
-        Placement::Worker(self.router.assign(request, worker, view))
+impl Chooser for Recorded {
+    fn needs(&self) -> Needs {
+        self.cost.needs()
     }
 
-    fn reads_caches(&self) -> bool {
-        self.router.reads_caches()
-    }
-
-    fn worker_ready(&mut self, worker: usize, view: &View) {
-        self.router.worker_ready(worker, view);
-    }
-
-    fn first_token(&mut self, request: u32, worker: usize, view: &View) {
-        self.router.first_token(request, worker, view);
-    }
-
-    fn ended(&mut self, request: u32, worker: usize, view: &View) {
-        self.router.ended(request, worker, view);
+    fn choose(&mut self, facts: &Facts) -> usize {
+        let chosen = self.workers[facts.request as usize];
+        self.costs.clear();
+        self.cost.costs(facts, &mut self.costs);
+        let least = self.costs.iter().copied().fold(f64::INFINITY, f64::min);
+        self.regret.set(self.regret.get().max(self.costs[chosen] - least));
+        chosen
     }
 }
 

@@ -151,7 +151,7 @@ proptest! {
     ) {
         let load = concurrency.map_or(Load::Open, |concurrency| Load::Closed { concurrency });
         let workload = workload(&rows, turns, load, grows);
-        let jumped = simulate(&engine, &workload, policy, [peer_compat, false]);
+        let jumped = simulate(&engine, &workload, policy.clone(), [peer_compat, false]);
         let stepped = simulate(&engine, &workload, policy, [peer_compat, true]);
         prop_assert_eq!(jumped.passes, stepped.passes);
         for (a, b) in jumped.requests.unwrap().iter().zip(&stepped.requests.unwrap()) {

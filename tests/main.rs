@@ -22,6 +22,8 @@ mod jumping;
 mod layering;
 mod plot_figures;
 mod resume;
+mod router;
+mod router_space;
 mod search_driver;
 mod shortlist_commands;
 mod shortlist_selection;

@@ -73,7 +73,13 @@ fn fault(schema: &Json, value: &Json, at: &str) -> Option<String> {
             }
             "additionalProperties" => {
                 let known = schema["properties"].as_object().unwrap();
-                value.as_object().is_none_or(|v| v.keys().all(|k| known.contains_key(k)))
+                let others = value.as_object().into_iter().flatten().filter(|(k, _)| !known.contains_key(*k));
+                for (name, inner) in others {
+                    if let Some(fault) = fault(rule, inner, &format!("{at}.{name}")) {
+                        return Some(fault);
+                    }
+                }
+                true
             }
             "required" => rule
                 .as_array()

@@ -8,12 +8,13 @@ use servescout::catalog::{self, Backend, Dtype};
 use servescout::timing::{Timing, TimingSpec, WorkerShape};
 use servescout::twin::deployment::*;
 use servescout::twin::metrics::{METRICS, Metric};
+use servescout::twin::router::formula::Formula;
 use servescout::twin::{Outcome, simulate};
 use servescout::workload::spec::{Arrivals, Lengths, SyntheticSpec};
 use servescout::workload::{Load, Workload, generate};
 
-fn pick<T: Copy>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
-    from[rng.random_range(0..from.len())]
+fn pick<T: Clone>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
+    from[rng.random_range(0..from.len())].clone()
 }
 
 fn workload(rng: &mut ChaCha8Rng) -> Workload {
@@ -69,6 +70,38 @@ fn timing(rng: &mut ChaCha8Rng, backend: Backend) -> Timing {
     spec.build(&shape).expect("a timing")
 }
 
+fn router(rng: &mut ChaCha8Rng) -> RouterConfig {
+    let formula = Formula::parse("active_requests + predicted_prefill_ms / 10 - overlap_blocks").unwrap();
+    RouterConfig {
+        policy: pick(
+            rng,
+            &[
+                RouterPolicy::RoundRobin,
+                RouterPolicy::Random,
+                RouterPolicy::LeastLoaded,
+                RouterPolicy::PowerOfTwo,
+                RouterPolicy::Kv,
+                RouterPolicy::Kv,
+                RouterPolicy::Lmetric,
+                RouterPolicy::TwoTier,
+                RouterPolicy::Expression(formula.bind(|_| None).unwrap()),
+            ],
+        ),
+        temperature: pick(rng, &[0.0, 0.5]),
+        prefill_load_model: rng.random_bool(0.3),
+        kv_event_lag_ms: pick(rng, &[0.0, 0.0, 37.0, 1500.0]),
+        queue_threshold: pick(rng, &[None, None, Some(0.1), Some(1.5)]),
+        queue_order: pick(rng, &[QueueOrder::Fcfs, QueueOrder::Lcfs, QueueOrder::Wspt]),
+        admission: pick(
+            rng,
+            &[RouterAdmission::Off, RouterAdmission::Off, RouterAdmission::Queue, RouterAdmission::Reject],
+        ),
+        admission_ttft_ms: pick(rng, &[50.0, 400.0]),
+        session_affinity_ttl_s: pick(rng, &[None, Some(5.0)]),
+        ..Default::default()
+    }
+}
+
 fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
     let backend = pick(rng, &[Backend::Vllm, Backend::Vllm, Backend::Sglang, Backend::Trtllm]);
     let block_size: u32 = pick(rng, &[1, 16, 24, 64, 512]);
@@ -102,20 +135,7 @@ fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
             engine,
             timing,
         }),
-        router: RouterConfig {
-            policy: pick(
-                rng,
-                &[
-                    RouterPolicy::RoundRobin,
-                    RouterPolicy::Random,
-                    RouterPolicy::LeastLoaded,
-                    RouterPolicy::PowerOfTwo,
-                    RouterPolicy::Kv,
-                ],
-            ),
-            temperature: pick(rng, &[0.0, 0.5]),
-            ..Default::default()
-        },
+        router: router(rng),
         sla: Sla { ttft_ms: Some(1000.0), ..Default::default() },
         usd_per_gpu_hour: 2.0,
         peer_compat: false,

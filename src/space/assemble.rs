@@ -1,9 +1,9 @@
 //! From the knobs that were given to the space: defaults filled in, conditions resolved to levels.
 
 use super::domains::{GivenKnobs, domain_of};
-use super::schema::{Active, Fallback, KNOBS, KnobRow};
+use super::schema::{Active, COEFFICIENT, Fallback, KNOBS, Kind, KnobRow};
 use super::source::{Finding, Sources, Span};
-use super::{Candidate, Condition, Knob, Space, Value};
+use super::{Candidate, Condition, Knob, Space, Value, formulas};
 
 /// The space, and for each of its knobs whether the user gave it.
 ///
@@ -14,7 +14,10 @@ pub(crate) fn assemble(knobs: &GivenKnobs, section: Span, sources: &mut Sources)
     let mut is_given = Vec::new();
     // Knobs that are absent from every candidate.
     let mut never = Vec::new();
-    for row in KNOBS {
+    let mut coefficients: Vec<&KnobRow> =
+        knobs.given.iter().map(|g| g.row).filter(|r| r.active == COEFFICIENT.active).collect();
+    coefficients.sort_unstable_by_key(|r| r.name);
+    for row in KNOBS.iter().chain(coefficients) {
         let conditions = conditions(row, &space, &never);
         let user = knobs.given.iter().find(|g| g.row.name == row.name);
         let domain = match (user, row.fallback) {
@@ -50,7 +53,19 @@ enum Resolved {
     Sometimes(Condition),
 }
 
-fn resolve(active: &Active, space: &Space, never: &[bool]) -> Resolved {
+fn holds(active: &Active, row: &KnobRow, value: &Value) -> bool {
+    match (active, value) {
+        (Active::NamedBy(_), Value::Text(formula)) => formulas::names(formula, row.name),
+        _ => active.holds(Some(value)),
+    }
+}
+
+fn resolve(active: &Active, row: &KnobRow, space: &Space, never: &[bool]) -> Resolved {
+    if let Active::IsOrGiven(_, _, other) = active
+        && space.find(other).is_some_and(|k| !never[k])
+    {
+        return Resolved::Always;
+    }
     let holds_if_absent = active.holds(None);
     let Some(knob) = space.find(active.knob()) else {
         return if holds_if_absent { Resolved::Always } else { Resolved::Never };
@@ -58,7 +73,7 @@ fn resolve(active: &Active, space: &Space, never: &[bool]) -> Resolved {
     let values = &space.knobs[knob].domain.values;
     let may_be_absent = !space.knobs[knob].conditions.is_empty();
     let mut levels: Vec<u32> =
-        (0..values.len()).filter(|&l| !never[knob] && active.holds(Some(&values[l]))).map(|l| l as u32).collect();
+        (0..values.len()).filter(|&l| !never[knob] && holds(active, row, &values[l])).map(|l| l as u32).collect();
     if levels.len() == values.len() && (!may_be_absent || holds_if_absent) {
         return Resolved::Always;
     }
@@ -72,7 +87,7 @@ fn resolve(active: &Active, space: &Space, never: &[bool]) -> Resolved {
 fn conditions(row: &KnobRow, space: &Space, never: &[bool]) -> Option<Vec<Condition>> {
     let mut conditions = Vec::new();
     for active in row.active {
-        match resolve(active, space, never) {
+        match resolve(active, row, space, never) {
             Resolved::Always => {}
             Resolved::Never => return None,
             Resolved::Sometimes(condition) => conditions.push(condition),
@@ -84,7 +99,12 @@ fn conditions(row: &KnobRow, space: &Space, never: &[bool]) -> Option<Vec<Condit
 fn missing(row: &KnobRow, section: Span, sources: &mut Sources) {
     let what = format!("the knob `{}` is missing", row.name);
     let short = row.name;
-    let shown = if row.power_of_two { "[1, 2, 4, 8]" } else { "{ min = 1, max = 16 }" };
+    let shown = match row.kind {
+        _ if row.power_of_two => "[1, 2, 4, 8]",
+        Kind::Formula => "\"max(0, prefill_blocks - overlap_blocks) + decode_blocks\"",
+        Kind::Real { .. } => "[500, 2000]",
+        _ => "{ min = 1, max = 16 }",
+    };
     let remedy = format!("add `{short} = {shown}`, or one value to pin it, to `[knobs]`");
     sources.error(section, &format!("knobs.{short}"), Finding::new(what, row.doc, remedy));
 }

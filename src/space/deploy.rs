@@ -12,8 +12,10 @@ use crate::timing::memory::kv_capacity;
 use crate::timing::{Timing, TimingSpec, WorkerShape};
 use crate::twin::Deployment;
 use crate::twin::deployment::{
-    Admission, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Speculation, Topology, WaitingOrder,
+    Admission, EngineConfig, Pool, Preemption, QueueOrder, RouterAdmission, RouterConfig, RouterPolicy, Speculation,
+    Topology, WaitingOrder,
 };
+use crate::twin::router::formula::Formula;
 use crate::workload::Workload;
 
 /// Why a candidate is not simulated.
@@ -66,6 +68,8 @@ pub struct Deployer<'a> {
     study: &'a Study,
     shapes: Vec<(WorkerShape, Result<Timing, String>)>,
     demand: Demand,
+    /// The formulas of `router.expression`.
+    formulas: Vec<(&'a str, Formula)>,
 }
 
 impl<'a> Deployer<'a> {
@@ -76,7 +80,13 @@ impl<'a> Deployer<'a> {
             (shape, timing)
         };
         let shapes = study.worker_shapes().into_iter().map(build).collect();
-        Deployer { study, shapes, demand: Demand::of([workload]) }
+        let formulas = study.space.find("router.expression").map(|k| &study.space.knobs[k].domain.values);
+        let formulas = formulas.into_iter().flatten().filter_map(|value| match value {
+            // The study has only formulas that were read.
+            Value::Text(text) => Formula::parse(text).ok().map(|formula| (text.as_str(), formula)),
+            _ => None,
+        });
+        Deployer { study, shapes, demand: Demand::of([workload]), formulas: formulas.collect() }
     }
 
     /// A worker must be able to serve each of these workloads instead.
@@ -116,18 +126,36 @@ impl<'a> Deployer<'a> {
         Ok(Deployment {
             topology: Topology::Aggregated(self.pool(&pick, tp, workers)?),
             router: RouterConfig {
-                policy: router_policy(&pick.text("router.policy")),
+                policy: self.router_policy(&pick),
                 overlap_credit: pick.real("router.overlap_credit"),
                 overlap_decay: pick.real("router.overlap_decay"),
                 prefill_load_scale: pick.real("router.prefill_load_scale"),
                 decode_request_weight: pick.real("router.decode_request_weight"),
                 temperature: pick.real("router.temperature"),
+                prefill_load_model: pick.flag("router.prefill_load_model"),
+                kv_event_lag_ms: pick.real("router.kv_event_lag_ms"),
+                queue_threshold: pick.optional_real("router.queue_threshold"),
+                queue_order: queue_order(&pick.text("router.queue_policy")),
+                admission: router_admission(&pick.text("router.admission")),
+                admission_ttft_ms: pick.optional_real("router.admission_ttft_ms").unwrap_or(f64::INFINITY),
+                session_affinity_ttl_s: pick.optional_real("router.session_affinity_ttl_s"),
             },
             sla: self.study.sla,
             usd_per_gpu_hour: self.study.usd_per_gpu_hour,
             peer_compat: self.study.peer_compat,
             pass_by_pass: self.study.pass_by_pass,
         })
+    }
+
+    fn router_policy(&self, pick: &Picks<'_>) -> RouterPolicy {
+        let name = pick.text("router.policy");
+        if name != "expression" {
+            return router_policy(&name);
+        }
+        let text = pick.text("router.expression");
+        let (_, formula) = self.formulas.iter().find(|f| f.0 == text).expect("every formula of the space was read");
+        let bound = formula.bind(|name| pick.optional_real(&format!("{}.{name}", schema::COEFFICIENTS)));
+        RouterPolicy::Expression(bound.unwrap_or_else(|name| panic!("the coefficient {name} has a value")))
     }
 
     fn pool(&self, pick: &Picks<'_>, tp: u32, workers: u32) -> Result<Pool, Refusal> {
@@ -312,6 +340,10 @@ impl Picks<'_> {
         self.value(name).and_then(|v| v.as_f64()).unwrap_or_else(|| panic!("{name} is a number"))
     }
 
+    fn optional_real(&self, name: &str) -> Option<f64> {
+        self.value(name).and_then(|v| v.as_f64())
+    }
+
     fn flag(&self, name: &str) -> bool {
         self.value(name) == Some(Value::Bool(true))
     }
@@ -340,7 +372,27 @@ fn router_policy(name: &str) -> RouterPolicy {
         "least_loaded" => RouterPolicy::LeastLoaded,
         "power_of_two" => RouterPolicy::PowerOfTwo,
         "kv" => RouterPolicy::Kv,
+        "lmetric" => RouterPolicy::Lmetric,
+        "two_tier" => RouterPolicy::TwoTier,
         other => panic!("the schema has a router policy {other} that the twin has not"),
+    }
+}
+
+fn router_admission(name: &str) -> RouterAdmission {
+    match name {
+        "off" => RouterAdmission::Off,
+        "queue" => RouterAdmission::Queue,
+        "reject" => RouterAdmission::Reject,
+        other => panic!("the schema has an admission {other} that the twin has not"),
+    }
+}
+
+fn queue_order(name: &str) -> QueueOrder {
+    match name {
+        "fcfs" => QueueOrder::Fcfs,
+        "lcfs" => QueueOrder::Lcfs,
+        "wspt" => QueueOrder::Wspt,
+        other => panic!("the schema has a queue policy {other} that the twin has not"),
     }
 }
 
@@ -384,7 +436,16 @@ mod tests {
                 }) as fn(&str),
             ),
             ("router.policy", |n| {
-                router_policy(n);
+                // A formula is more than its name.
+                if n != "expression" {
+                    router_policy(n);
+                }
+            }),
+            ("router.admission", |n| {
+                router_admission(n);
+            }),
+            ("router.queue_policy", |n| {
+                queue_order(n);
             }),
             ("engine.waiting_order", |n| {
                 waiting_order(n);

@@ -3,7 +3,7 @@
 use super::nearest::{list, nearest};
 use super::ranges::{Range, levels};
 use super::scalar::{self, Rule};
-use super::schema::{self, Fallback, KNOBS, Kind, KnobRow};
+use super::schema::{self, COEFFICIENTS, Fallback, KNOBS, Kind, KnobRow};
 use super::source::{Finding, Sources, Span};
 use super::tree::{Entry, Node, Raw, join};
 use super::{Domain, Value};
@@ -81,7 +81,7 @@ fn walk(entries: &[Entry], prefix: &str, found: &mut GivenKnobs, sources: &mut S
 
 /// The knob that an unknown name was probably meant to be: a similar name, or one that ends alike.
 fn meant(name: &str) -> Option<&'static str> {
-    if schema::is_later_knob(name) || schema::is_knob_group(name) {
+    if schema::is_later_knob(name) || schema::is_knob_group(name) || name.starts_with(COEFFICIENTS) {
         return None;
     }
     let last_part = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
@@ -93,6 +93,10 @@ fn meant(name: &str) -> Option<&'static str> {
 }
 
 fn unknown(name: &str, node: &Node, what: String) -> Finding {
+    if name.starts_with(COEFFICIENTS) {
+        let why = "a coefficient's name is letters, digits and `_`, and no term, function or keyword of a formula";
+        return Finding::new(what, why, format!("write {COEFFICIENTS}.w = [0.5, 1.0], with a name of your own for w"));
+    }
     let names: Vec<&str> = KNOBS.iter().map(|k| k.name).collect();
     if schema::is_knob_group(name) {
         let members: Vec<&str> = names.iter().copied().filter(|n| n.starts_with(&format!("{name}."))).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::schema::{self, Fallback, KNOBS, Key, Kind, KnobRow, SECTIONS};
+use super::schema::{self, COEFFICIENT, COEFFICIENTS, Fallback, KNOBS, Key, Kind, KnobRow, SECTIONS};
 use super::{Value, goals};
 use crate::twin::metrics::METRICS;
 
@@ -136,6 +136,7 @@ fn scalar(kind: Kind) -> Json {
         // Aliases, and labels of described models, are legal too.
         Kind::Name(catalogue) => json!({ "type": "string", "examples": (catalogue.names)() }),
         Kind::FileName => json!({ "type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$" }),
+        Kind::Formula => json!({ "type": "string", "minLength": 1 }),
         Kind::Label => json!({ "type": "string", "minLength": 1 }),
         Kind::Path => json!({ "type": "string", "minLength": 1 }),
         Kind::Shares => {
@@ -172,10 +173,23 @@ fn knobs() -> Json {
             .filter_map(|k| Some((k.name.strip_prefix(group)?.strip_prefix('.')?.to_owned(), knob(k))))
             .collect();
         if !members.is_empty() {
+            let mut members = members;
+            if let Some(name) = COEFFICIENTS.strip_prefix(group).and_then(|n| n.strip_prefix('.')) {
+                members.insert(name.into(), coefficients());
+            }
             groups.insert(group.into(), object(members));
         }
     }
     object(groups)
+}
+
+fn coefficients() -> Json {
+    json!({
+        "type": "object",
+        "properties": {},
+        "additionalProperties": knob(&COEFFICIENT),
+        "description": "Coefficients of the router's formula, by the names that it uses.",
+    })
 }
 
 fn knob(row: &KnobRow) -> Json {

@@ -7,6 +7,7 @@ pub mod deploy;
 mod domains;
 pub mod enumerate;
 pub mod error;
+mod formulas;
 mod goals;
 pub mod identity;
 mod json_schema;

@@ -7,7 +7,7 @@ use super::assemble::{assemble, values_words};
 use super::error::{SpaceError, SpaceErrors};
 use super::source::{Finding, Source, Sources, Span};
 use super::tree::{self, Entry, Raw};
-use super::{Study, check, domains, goals, requests, scalar, sections};
+use super::{Study, check, domains, formulas, goals, requests, scalar, sections};
 use crate::timing::TimingSpec;
 use crate::workload::SourceSpec;
 
@@ -149,6 +149,7 @@ fn read_study(
     if let Some((model, ..)) = &model {
         sections::check_shapes(&knobs.given, model, sources);
     }
+    formulas::check(&knobs.given, &knobs.spoiled, sources);
     let (space, is_given) = checked.place("knobs").map_or_else(Default::default, |at| assemble(&knobs, at, sources));
     if purpose == Purpose::Replay {
         // A knob that the pinned ones rule out may keep its values: no candidate has it.

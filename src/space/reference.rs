@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::domains::MAX_LEVELS;
 use super::ranges::{LEVELS_PER_OCTAVE, REAL_LEVELS};
-use super::schema::{self, Active, Fallback, KNOBS, Kind, LATER_GROUPS, LATER_KNOBS, SECTIONS};
+use super::schema::{self, Active, COEFFICIENT, Fallback, KNOBS, Kind, LATER_GROUPS, LATER_KNOBS, SECTIONS};
 use super::{Value, scalar};
+use crate::twin::router::formula::{FUNCTIONS, TERMS};
 
 /// The reference of the search-space TOML in Markdown: `docs/space.md`.
 pub fn reference_markdown() -> String {
@@ -94,7 +95,7 @@ fn keys(out: &mut String, section: &str) {
 
 fn knobs(out: &mut String) {
     out.push_str("\n| knob | values | default | unit | active when | meaning |\n|---|---|---|---|---|---|\n");
-    for knob in KNOBS {
+    for knob in KNOBS.iter().chain([&COEFFICIENT]) {
         let active: Vec<String> = knob.active.iter().map(Active::words).collect();
         let _ = writeln!(
             out,
@@ -107,11 +108,47 @@ fn knobs(out: &mut String) {
             knob.doc
         );
     }
+    formulas(out);
     let later: Vec<String> =
         LATER_GROUPS.iter().map(|g| format!("`{g}.*`")).chain(LATER_KNOBS.iter().map(|k| format!("`{k}`"))).collect();
     let _ =
         writeln!(out, "\nKnown, but refused because this version does not simulate them yet: {}.", later.join(", "));
 }
+
+fn formulas(out: &mut String) {
+    out.push_str(FORMULAS);
+    out.push_str("| term | unit | of | meaning |\n|---|---|---|---|\n");
+    for term in TERMS {
+        let of = if term.of_worker { "worker" } else { "request" };
+        let _ = writeln!(out, "| `{}` | {} | {of} | {} |", term.name, term.unit, term.doc);
+    }
+    out.push_str("\n| function | meaning |\n|---|---|\n");
+    for (name, _, meaning) in FUNCTIONS {
+        let _ = writeln!(out, "| `{name}` | {meaning} |");
+    }
+}
+
+const FORMULAS: &str = "
+### A cost function of your own
+
+With `router.policy = \"expression\"` the router places each request on the worker for which a formula is
+least; ties go to a random one. Names in it are the terms below, or coefficients, which are knobs:
+
+```toml
+router.policy = \"expression\"
+router.expression = \"scale * max(0, prefill_blocks - credit * overlap_blocks) + decode_blocks\"
+router.coefficients.scale = [0.5, 1.0, 2.0]
+router.coefficients.credit = { min = 0.0, max = 2.0, step = 0.25 }
+```
+
+This is the policy `kv` with `prefill_load_scale` and `overlap_credit`. A coefficient is absent from
+candidates whose formula does not name it. The operators are `+ - * / %`, `< <= > >= == !=`, `&& || !`, with
+the precedence they have in Rust; comparisons give 1 or 0, and anything but 0 counts as true. A worker for
+which the formula gives no number (0/0, the logarithm of a negative number) comes after all others. In a
+disaggregated deployment the same formula serves both routers: for prefill workers `decode_blocks` is 0, for
+decode workers what concerns caches and prefill is.
+
+";
 
 fn type_cell(kind: Kind, power_of_two: bool) -> String {
     match kind {
@@ -137,6 +174,7 @@ fn type_cell(kind: Kind, power_of_two: bool) -> String {
         Kind::Path => "path".into(),
         Kind::Metrics => "list of metrics".into(),
         Kind::Shares => "list of numbers from 0 to 1".into(),
+        Kind::Formula => "formula".into(),
     }
 }
 

@@ -68,7 +68,8 @@ fn value(raw: &Raw, rule: Rule<'_>) -> Result<Value, Finding> {
         (Kind::Path, Raw::Text(v)) if v.is_empty() || v.contains('\0') => {
             Err(Finding::new(format!("`{path}` is no path"), rule.doc, example(rule)))
         }
-        (Kind::Path, Raw::Text(v)) => Ok(Value::Text(v.clone())),
+        // What is in it is checked where its place is known.
+        (Kind::Path | Kind::Formula, Raw::Text(v)) => Ok(Value::Text(v.clone())),
         (kind, raw) => Err(wrong_type(kind, raw, rule)),
     }
 }
@@ -173,7 +174,7 @@ pub(crate) fn type_words(kind: Kind) -> &'static str {
         Kind::Bool => "a boolean",
         Kind::Int { .. } => "an integer",
         Kind::Real { .. } => "a number",
-        Kind::Choice { .. } | Kind::Name(_) | Kind::Label | Kind::FileName | Kind::Path => "a string",
+        Kind::Choice { .. } | Kind::Name(_) | Kind::Label | Kind::FileName | Kind::Path | Kind::Formula => "a string",
         Kind::Metrics => "a list of metric names",
         Kind::Shares => "a list of numbers from 0 to 1",
     }
@@ -209,6 +210,7 @@ fn example(rule: Rule<'_>) -> String {
         Kind::Label => "\"my-model\"".to_owned(),
         Kind::FileName => "\"my-study\"".to_owned(),
         Kind::Path => "\"traces/my-trace.jsonl\"".to_owned(),
+        Kind::Formula => "\"max(0, prefill_blocks - overlap_blocks) + decode_blocks\"".to_owned(),
         Kind::Metrics => "[\"usd_per_mtok_output\", \"ttft_p90_ms\"]".to_owned(),
         Kind::Shares => "[0.85, 0.3]".to_owned(),
     };

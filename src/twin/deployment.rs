@@ -2,6 +2,7 @@
 
 use crate::catalog::Backend;
 use crate::timing::Timing;
+use crate::twin::router::formula::Program;
 
 /// A complete deployment: everything `simulate` needs besides the workload and a seed.
 #[derive(Clone, Debug)]
@@ -222,13 +223,40 @@ impl Default for EngineConfig {
 }
 
 /// Placement policies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RouterPolicy {
     RoundRobin,
     Random,
     LeastLoaded,
     PowerOfTwo,
     Kv,
+    Lmetric,
+    TwoTier,
+    /// A cost function of the user's own.
+    Expression(Program),
+}
+
+/// What happens to a request whose first token is projected to come too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouterAdmission {
+    /// It is placed all the same.
+    Off,
+    /// It waits at the router.
+    Queue,
+    /// It is refused.
+    Reject,
+}
+
+/// Which of the requests that wait at the router is placed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueOrder {
+    /// First come, first served.
+    Fcfs,
+    /// Last come, first served.
+    Lcfs,
+    /// The one with the fewest prompt tokens that no worker has cached (weighted shortest processing
+    /// time).
+    Wspt,
 }
 
 /// Router settings; the weights act under `RouterPolicy::Kv` only (`semantics` 7.3).
@@ -245,6 +273,19 @@ pub struct RouterConfig {
     pub decode_request_weight: f64,
     /// 0 takes the cheapest worker; higher samples from a softmax over range-normalised costs.
     pub temperature: f64,
+    /// Whether outstanding prefill drains with time, as predicted (`semantics` 7.7).
+    pub prefill_load_model: bool,
+    /// How late the router hears what was cached or evicted, ms.
+    pub kv_event_lag_ms: f64,
+    /// Requests wait while every worker has more prefill outstanding than this, in units of
+    /// `max_num_batched_tokens`.
+    pub queue_threshold: Option<f64>,
+    pub queue_order: QueueOrder,
+    pub admission: RouterAdmission,
+    /// Bound on the projected time to first token, ms; under an admission only.
+    pub admission_ttft_ms: f64,
+    /// How long a session stays with its worker after its last request, s.
+    pub session_affinity_ttl_s: Option<f64>,
 }
 
 impl Default for RouterConfig {
@@ -257,6 +298,13 @@ impl Default for RouterConfig {
             prefill_load_scale: 1.0,
             decode_request_weight: 0.0,
             temperature: 0.0,
+            prefill_load_model: false,
+            kv_event_lag_ms: 0.0,
+            queue_threshold: None,
+            queue_order: QueueOrder::Fcfs,
+            admission: RouterAdmission::Off,
+            admission_ttft_ms: f64::INFINITY,
+            session_affinity_ttl_s: None,
         }
     }
 }

@@ -67,12 +67,14 @@ metrics! {
     GpusMean = "gpus_mean", "GPUs", false, "Time-averaged provisioned GPUs.";
     GpusPeak = "gpus_peak", "GPUs", false, "Most GPUs provisioned at once.";
     PrefixReuseRatio = "prefix_reuse_ratio", "ratio", true, "Prompt tokens found in the KV cache over all prompt tokens of completed requests (largest over a request's admissions).";
+    OverlapRegret = "overlap_regret", "ratio", false, "Prompt blocks that another worker was known to hold beyond the chosen one, over the prompt blocks of requests placed by a router that reads caches.";
     Preemptions = "preemptions", "count", false, "Times a running request lost its KV blocks.";
     RecomputedTokens = "recomputed_tokens", "tokens", false, "Tokens computed again after a preemption.";
     ScaleEvents = "scale_events", "count", false, "Changes of the target number of workers.";
     KvUtilMean = "kv_util_mean", "ratio", false, "Time-averaged share of KV blocks held by requests, over workers.";
     Completed = "completed", "requests", true, "Requests that completed.";
-    Rejected = "rejected", "requests", false, "Requests refused by an engine: prompt too long for the model or the pool.";
+    Rejected = "rejected", "requests", false, "Requests refused: by an engine (prompt too long for the model or the pool), or by the router's admission control.";
+    RejectedByRouter = "rejected_by_router", "requests", false, "Requests refused by the router's admission control.";
     Unfinished = "unfinished", "requests", false, "Requests still in flight when the simulation ended.";
     DurationS = "duration_s", "s", false, "First arrival to last completion.";
 }

@@ -25,7 +25,7 @@ use crate::workload::Workload;
 pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
     let seeded = deployment.with_draws_of(seed);
     let deployment = seeded.as_ref().unwrap_or(deployment);
-    simulate_placed(deployment, workload, policies(deployment, workload, seed), per_request)
+    simulate_placed(deployment, workload, policies(deployment, seed), per_request)
 }
 
 /// [`simulate`], ended early when `watch` says so.
@@ -40,13 +40,12 @@ pub fn simulate_watched(
 ) -> Result<Outcome, bounds::BestCase> {
     let seeded = deployment.with_draws_of(seed);
     let deployment = seeded.as_ref().unwrap_or(deployment);
-    cluster::simulate_watched(deployment, workload, policies(deployment, workload, seed), Vec::new(), watch)
+    cluster::simulate_watched(deployment, workload, policies(deployment, seed), Vec::new(), watch)
 }
 
-fn policies(deployment: &Deployment, workload: &Workload, seed: u64) -> Vec<Box<dyn router::Policy>> {
-    let requests = workload.requests.len();
+fn policies(deployment: &Deployment, seed: u64) -> Vec<Box<dyn router::Policy>> {
     let pools = deployment.topology.pools();
-    pools.iter().map(|&(role, _)| router::policy(&deployment.router, role, requests, seed)).collect()
+    pools.iter().map(|&(role, _)| router::policy(&deployment.router, role, seed)).collect()
 }
 
 /// [`simulate`] with placement policies of the caller's own instead of `deployment.router`, one for

@@ -4,6 +4,7 @@ use super::deployment::Sla;
 use super::histogram::Histogram;
 use super::metrics::{METRIC_COUNT, Metric, Metrics};
 use super::outcome::{RequestRecord, Status};
+use super::router::Summary;
 use crate::units::{MS_PER_HOUR, MS_PER_S};
 
 /// Index of the nearest-rank quantile `q` (0..=1) among `n` sorted values: `(n - 1) q`, rounded half
@@ -47,6 +48,8 @@ pub struct ClusterUse {
     /// KV blocks of all workers, integrated over the duration, block ms.
     pub kv_block_ms: f64,
     pub usd_per_gpu_hour: f64,
+    /// What the routers counted.
+    pub routed: Summary,
 }
 
 impl Sla {
@@ -131,6 +134,8 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     let with = |status: Status| records.iter().filter(|r| r.status == status).count() as f64;
     set(Completed, completed);
     set(Rejected, with(Status::Rejected));
+    set(RejectedByRouter, cluster.routed.refused as f64);
+    set(OverlapRegret, cluster.routed.missed_blocks as f64 / cluster.routed.prompt_blocks as f64);
     set(Unfinished, with(Status::Unfinished));
     set(DurationS, duration_s);
     // A ratio over nothing is not infinite, it does not apply.

@@ -6,6 +6,8 @@ const AGGREGATED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"])];
 /// A router has a choice only among several workers.
 const ROUTED: &[Active] = &[Active::NotOne("aggregated.workers")];
 const KV_ROUTED: &[Active] = &[Active::Is("router.policy", &["kv"])];
+/// Policies that compare costs.
+const COST_ROUTED: &[Active] = &[Active::Is("router.policy", &["kv", "lmetric", "expression"])];
 /// The credit is for cached prefixes, and part of the prefill term: it means nothing when there are
 /// none, or when that term has no weight.
 const CREDITED: &[Active] = &[
@@ -224,11 +226,31 @@ pub const KNOBS: &[KnobRow] = &[
     },
     KnobRow {
         name: "router.policy",
-        kind: Kind::Choice { legal: &["round_robin", "random", "least_loaded", "power_of_two", "kv"], later: &[] },
+        kind: Kind::Choice {
+            legal: &[
+                "round_robin",
+                "random",
+                "least_loaded",
+                "power_of_two",
+                "kv",
+                "lmetric",
+                "two_tier",
+                "expression",
+            ],
+            later: &[],
+        },
         fallback: Fallback::Value(Literal::Text("round_robin")),
         block: "router",
         active: ROUTED,
-        doc: "How requests are placed on workers; `kv` weighs cached prefixes against load.",
+        doc: "How requests are placed on workers; `kv` weighs cached prefixes against load, `lmetric` takes the least product of uncached prefill and active blocks, `two_tier` looks at caches while loads are even, `expression` takes the least value of a formula.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.expression",
+        kind: Kind::Formula,
+        block: "router",
+        active: &[Active::Is("router.policy", &["expression"])],
+        doc: "The cost of placing a request on a worker, as a formula: the worker with the least wins. Several formulas in a list are searched like any names.",
         ..DEFAULT
     },
     KnobRow {
@@ -273,14 +295,81 @@ pub const KNOBS: &[KnobRow] = &[
         kind: Kind::Real { min: 0.0, max: 1e6, open: false },
         fallback: Fallback::Value(Literal::Real(0.0)),
         block: "router",
-        active: KV_ROUTED,
+        active: COST_ROUTED,
         doc: "0 takes the cheapest worker; more samples from a softmax over costs scaled to their range.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.prefill_load_model",
+        fallback: Fallback::Value(Literal::Bool(false)),
+        block: "router",
+        active: COST_ROUTED,
+        doc: "Whether the prefill work that the router counts on a worker drains with time, at the speed predicted from pass times; else each prompt counts in full until its first token.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.kv_event_lag_ms",
+        kind: Kind::Real { min: 0.0, max: 1e9, open: false },
+        fallback: Fallback::Value(Literal::Real(0.0)),
+        unit: "ms",
+        block: "router",
+        active: &[
+            Active::Is("router.policy", &["kv", "lmetric", "two_tier", "expression"]),
+            Active::On("engine.prefix_caching"),
+        ],
+        doc: "How long after the end of a pass the router learns what the pass cached or evicted.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.session_affinity_ttl_s",
+        kind: Kind::Real { min: 0.0, max: 1e9, open: true },
+        fallback: Fallback::Unset("no affinity"),
+        unit: "s",
+        block: "router",
+        active: ROUTED,
+        doc: "A session's next turn goes to the worker of the last one when it comes within this time.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.queue_threshold",
+        kind: Kind::Real { min: 0.0, max: 1e9, open: false },
+        fallback: Fallback::Unset("no queue at the router"),
+        unit: "passes",
+        block: "router",
+        doc: "Requests wait at the router while every worker has more prefill tokens outstanding than this many times its `max_num_batched_tokens`.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.admission",
+        kind: Kind::Choice { legal: &["off", "queue", "reject"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("off")),
+        block: "router",
+        doc: "What happens to a request whose first token is projected to come later than `router.admission_ttft_ms` on every worker: nothing, it waits at the router, or it is refused.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.admission_ttft_ms",
+        kind: Kind::Real { min: 0.0, max: 1e9, open: true },
+        unit: "ms",
+        log: true,
+        block: "router",
+        active: &[Active::Is("router.admission", &["queue", "reject"])],
+        doc: "Bound on the projected time to first token: predicted prefill queued on a worker, and the request's own. A refusal also counts the time it has waited.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.queue_policy",
+        kind: Kind::Choice { legal: &["fcfs", "lcfs", "wspt"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("fcfs")),
+        block: "router",
+        active: &[Active::IsOrGiven("router.admission", &["queue"], "router.queue_threshold")],
+        doc: "Which of the requests that wait at the router is placed first: the first come, the last come, or the one with the fewest prompt tokens that no worker has cached.",
         ..DEFAULT
     },
 ];
 
 /// Knobs of the design that this version cannot simulate: refused by name, never ignored.
-pub const LATER_KNOBS: &[&str] = &["router.queue_threshold"];
+pub const LATER_KNOBS: &[&str] = &[];
 
 /// Groups of knobs that this version cannot simulate.
 pub const LATER_GROUPS: &[&str] = &["prefill", "decode", "planner", "kv", "transfer"];

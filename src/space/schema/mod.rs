@@ -5,12 +5,14 @@
 //! hints, the defaults that `check` prints, the JSON Schema and `docs/space.md` are derived from
 //! it. A new knob is one row of [`KNOBS`] and one line in [`super::deploy`].
 
+mod coefficients;
 mod keys;
 mod knobs;
 mod model;
 mod row;
 mod workload;
 
+pub use coefficients::{COEFFICIENT, COEFFICIENTS};
 pub use keys::{KEYS, SECTIONS};
 pub use knobs::{KNOBS, LATER_GROUPS, LATER_KNOBS};
 
@@ -79,6 +81,8 @@ pub enum Kind {
     Metrics,
     /// A list of shares between 0 and 1.
     Shares,
+    /// A formula over the router's terms.
+    Formula,
 }
 
 /// A catalogue that names are looked up in.
@@ -140,6 +144,10 @@ pub enum Active {
     NotZero(&'static str),
     /// The knob is a number above 1, or means nothing itself.
     NotOne(&'static str),
+    /// The first knob has one of these values, or the second is given.
+    IsOrGiven(&'static str, &'static [&'static str], &'static str),
+    /// A formula that the knob holds names the conditional knob, a coefficient.
+    NamedBy(&'static str),
 }
 
 impl Active {
@@ -147,14 +155,18 @@ impl Active {
     pub fn knob(&self) -> &'static str {
         match self {
             Active::Is(knob, _) | Active::On(knob) | Active::NotZero(knob) | Active::NotOne(knob) => knob,
+            Active::IsOrGiven(knob, ..) | Active::NamedBy(knob) => knob,
         }
     }
 
     /// Whether the condition holds when the earlier knob has this value; `None` where it is absent.
     pub fn holds(&self, value: Option<&Value>) -> bool {
         match (self, value) {
-            (Active::Is(_, names), Some(Value::Text(v))) => names.contains(&v.as_str()),
-            (Active::Is(..), _) => false,
+            (Active::Is(_, names) | Active::IsOrGiven(_, names, _), Some(Value::Text(v))) => {
+                names.contains(&v.as_str())
+            }
+            (Active::Is(..) | Active::IsOrGiven(..), _) => false,
+            (Active::NamedBy(_), v) => v.is_some(),
             (Active::On(_), v) => v == Some(&Value::Bool(true)),
             (Active::NotZero(_), v) => v.and_then(Value::as_f64).is_some_and(|v| v != 0.0),
             (Active::NotOne(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 1.0),
@@ -168,6 +180,10 @@ impl Active {
             Active::On(knob) => format!("`{knob}` is true"),
             Active::NotZero(knob) => format!("`{knob}` is not 0"),
             Active::NotOne(knob) => format!("`{knob}` is not 1"),
+            Active::IsOrGiven(knob, names, other) => {
+                format!("`{knob}` is {} or `{other}` is given", names.join(" or "))
+            }
+            Active::NamedBy(knob) => format!("a formula of `{knob}` names it"),
         }
     }
 }
@@ -205,7 +221,7 @@ pub fn key(path: &str) -> Option<&'static Key> {
 
 /// The knob with this name.
 pub fn knob(name: &str) -> Option<&'static KnobRow> {
-    KNOBS.iter().find(|k| k.name == name)
+    KNOBS.iter().find(|k| k.name == name).or_else(|| coefficients::row(name))
 }
 
 /// Keys directly in a section.
@@ -238,7 +254,7 @@ pub fn knob_groups() -> Vec<&'static str> {
 
 /// Whether knobs' names begin with this part.
 pub fn is_knob_group(name: &str) -> bool {
-    knob_groups().contains(&name)
+    knob_groups().contains(&name) || name == COEFFICIENTS
 }
 
 /// Whether a knob of this name is meant for a later version: refused, but not unknown.
@@ -322,5 +338,10 @@ mod tests {
         assert_eq!(default("router.prefill_load_scale"), Value::Real(router.prefill_load_scale));
         assert_eq!(default("router.decode_request_weight"), Value::Real(router.decode_request_weight));
         assert_eq!(default("router.temperature"), Value::Real(router.temperature));
+        assert_eq!(default("router.prefill_load_model"), Value::Bool(router.prefill_load_model));
+        assert_eq!(default("router.kv_event_lag_ms"), Value::Real(router.kv_event_lag_ms));
+        assert_eq!(default("router.admission"), Value::Text("off".into()));
+        assert_eq!(default("router.queue_policy"), Value::Text("fcfs".into()));
+        assert_eq!((router.queue_threshold, router.session_affinity_ttl_s), (None, None));
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::twin::deployment::{Deployment, Pool, Role};
 use crate::twin::engine::{Core, Engine, engine};
+use crate::twin::router::Policy;
 use crate::workload::prefix::BlockPaths;
 
 /// Where a worker is in its life.
@@ -39,17 +40,20 @@ pub(super) struct Mould {
     pool: Pool,
     /// Its router reads caches.
     pub journaled: bool,
+    /// It hears of them late.
+    tells_each_pass: bool,
     segments: usize,
     pass_by_pass: bool,
     peer_compat: bool,
 }
 
 impl Mould {
-    pub fn new(role: Role, pool: &Pool, journaled: bool, paths: &Arc<BlockPaths>, deployment: &Deployment) -> Self {
+    pub fn new(role: Role, pool: &Pool, policy: &dyn Policy, paths: &Arc<BlockPaths>, deployment: &Deployment) -> Self {
         Mould {
             role,
             pool: pool.clone(),
-            journaled,
+            journaled: policy.reads_caches(),
+            tells_each_pass: policy.hears_late(),
             segments: paths.segments(),
             pass_by_pass: deployment.pass_by_pass,
             peer_compat: deployment.peer_compat,
@@ -60,6 +64,7 @@ impl Mould {
         engine(id, &self.pool.engine, |config| {
             let mut core = Core::new(config, &self.pool.timing, self.segments, self.journaled, self.pass_by_pass);
             core.peer_compat = self.peer_compat;
+            core.tells_each_pass = self.tells_each_pass;
             core
         })
     }

@@ -114,6 +114,11 @@ pub fn simulate_watched<'a>(
     }
 }
 
+/// What a policy sees.
+fn view<'a>(fleet: &'a Fleet, role: Role, paths: &'a BlockPaths, requests: &'a Requests<'_>, now_ms: f64) -> View<'a> {
+    View { fleet, role, workload: requests.workload, paths, states: &requests.states, now_ms }
+}
+
 impl<'a> Cluster<'a> {
     fn new(
         deployment: &'a Deployment,
@@ -127,7 +132,7 @@ impl<'a> Cluster<'a> {
         let mut stages = [const { None }; Role::COUNT];
         let mut moulds = Vec::new();
         for (&(role, pool), policy) in pools.iter().zip(policies) {
-            moulds.push(fleet::Mould::new(role, pool, policy.reads_caches(), &paths, deployment));
+            moulds.push(fleet::Mould::new(role, pool, &*policy, &paths, deployment));
             stages[role as usize] = Some(Stage { policy, parked: VecDeque::new(), wake_ms: f64::INFINITY });
         }
         let mut cluster = Cluster {
@@ -218,7 +223,7 @@ impl<'a> Cluster<'a> {
     /// Tells a role's policy something, and places what it then releases.
     fn tell(&mut self, now_ms: f64, role: Role, hook: impl FnOnce(&mut dyn Policy, &View)) {
         let Some(stage) = &mut self.stages[role as usize] else { return };
-        let view = View { fleet: &self.fleet, role, paths: &self.paths, states: &self.requests.states, now_ms };
+        let view = view(&self.fleet, role, &self.paths, &self.requests, now_ms);
         hook(&mut *stage.policy, &view);
         if stage.policy.queued() > 0 {
             self.release(now_ms, role);
@@ -233,7 +238,7 @@ impl<'a> Cluster<'a> {
             }
             self.bring_caches_up_to(now_ms, role);
             let Some(stage) = &mut self.stages[role as usize] else { return };
-            let view = View { fleet: &self.fleet, role, paths: &self.paths, states: &self.requests.states, now_ms };
+            let view = view(&self.fleet, role, &self.paths, &self.requests, now_ms);
             match stage.policy.release(&view) {
                 Some((request, placement)) => self.settle(now_ms, request, placement),
                 None => break,

@@ -3,6 +3,7 @@
 use super::Cluster;
 use crate::twin::outcome::{Outcome, RequestRecord, Status};
 use crate::twin::request::RequestState;
+use crate::twin::router::Summary;
 use crate::twin::tally::{ClusterUse, metrics};
 use crate::workload::Request;
 
@@ -24,7 +25,9 @@ impl Cluster<'_> {
             &records
         };
         let (gpu_ms, kv_block_ms, gpus_peak) = self.fleet.used(start, end);
+        let routers = self.stages.iter().flatten().map(|stage| stage.policy.summary());
         let cluster = ClusterUse {
+            routed: routers.fold(Summary::default(), Summary::and),
             duration_ms: (end - start).max(0.0),
             gpu_ms,
             gpus_peak,

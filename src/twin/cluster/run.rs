@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 
 use super::event::{At, Event};
+use super::view;
 use super::{Cluster, Controller};
 use crate::twin::deployment::Role;
 use crate::twin::outcome::Status;
 use crate::twin::request::EdgeKind;
-use crate::twin::router::{Placement, View};
+use crate::twin::router::Placement;
 use crate::workload::Load;
 
 impl Cluster<'_> {
@@ -168,7 +169,7 @@ impl Cluster<'_> {
         }
         self.bring_caches_up_to(now_ms, role);
         let Some(stage) = &mut self.stages[role as usize] else { return };
-        let view = View { fleet: &self.fleet, role, paths: &self.paths, states: &self.requests.states, now_ms };
+        let view = view(&self.fleet, role, &self.paths, &self.requests, now_ms);
         let placement = stage.policy.place(request, &view);
         self.settle(now_ms, request, placement);
         if placement == Placement::Queued {

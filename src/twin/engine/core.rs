@@ -21,6 +21,8 @@ pub struct Core {
     pub pass_by_pass: bool,
     /// Do as the peer does where ours is better (`docs/conformance.md`).
     pub peer_compat: bool,
+    /// Routers must learn of each eviction by the pass that made it, since they hear late.
+    pub tells_each_pass: bool,
     pub kv: KvPool,
     pub decode: DecodeGroup,
     /// Admitted requests in admission order.
@@ -46,6 +48,7 @@ impl Core {
             timing: timing.clone(),
             pass_by_pass,
             peer_compat: false,
+            tells_each_pass: false,
             running: Vec::new(),
             waiting: VecDeque::new(),
             inbox: VecDeque::new(),
@@ -103,6 +106,19 @@ impl Core {
     /// Durations of the decode-only passes ahead.
     pub fn decode_run(&self) -> DecodeRun {
         self.timing.decode_run(self.decode.seqs(), self.decode.context(), self.pool_tokens())
+    }
+
+    /// Takes the blocks of a run of passes, each pass's at its own time.
+    fn allocate_pass_by_pass(&mut self, passes: u64, run: &DecodeRun) {
+        let mut taken = 0;
+        for pass in 1..=passes {
+            let blocks = self.decode.blocks_needed(pass) as u32;
+            if blocks > taken {
+                self.kv.allocate(blocks - taken);
+                self.kv.end_pass(self.now_ms + run.total(pass));
+                taken = blocks;
+            }
+        }
     }
 
     /// Marks a request as running, with `cached` leading tokens found in the cache.
@@ -263,6 +279,13 @@ pub trait Engine: std::fmt::Debug {
         requests.tally.pass(pass_ms.is_some());
         let end_ms = self.core().now_ms + pass_ms.unwrap_or(0.0);
         self.finish(end_ms, paths, requests);
+        self.tell();
+    }
+
+    /// What the pass that ended did to the caches becomes known to routers.
+    fn tell(&mut self) {
+        let core = self.core_mut();
+        core.kv.end_pass(core.now_ms);
     }
 
     /// Ranks of attention data parallelism.
@@ -378,12 +401,16 @@ pub trait Engine: std::fmt::Debug {
 
     /// Does steady decode passes of these durations.
     fn advance_run(&mut self, passes: u64, run: &DecodeRun, paths: &BlockPaths, requests: &mut Requests) {
+        let evicts = self.hides_evictions(passes);
         let core = self.core_mut();
-        core.kv.publish();
         let held = core.kv.active();
         let blocks = core.decode.blocks_needed(passes) as u32;
-        core.kv.allocate(blocks);
         let total_ms = run.total(passes);
+        if evicts && core.tells_each_pass {
+            core.allocate_pass_by_pass(passes, run);
+        } else {
+            core.kv.allocate(blocks);
+        }
         core.now_ms += total_ms;
         core.decode.advance(passes);
         let tally = &mut requests.tally;
@@ -392,5 +419,6 @@ pub trait Engine: std::fmt::Debug {
         tally.held_block_ms += run.weighted_total(passes, f64::from(held), f64::from(core.kv.active()));
         self.after_steady(passes, blocks, paths, requests);
         self.end_finished(paths, requests);
+        self.tell();
     }
 }

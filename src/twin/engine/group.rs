@@ -103,8 +103,9 @@ impl Engine for Group {
         let mut slowest: Option<f64> = None;
         for rank in &mut self.ranks {
             if rank.core().is_idle() {
-                rank.core_mut().kv.publish();
-            } else if let Some(pass_ms) = rank.plan(paths, requests) {
+                continue;
+            }
+            if let Some(pass_ms) = rank.plan(paths, requests) {
                 slowest = Some(slowest.map_or(pass_ms, |s| s.max(pass_ms)));
             }
         }
@@ -132,6 +133,10 @@ impl Engine for Group {
         for rank in &mut self.ranks {
             rank.end_finished(paths, requests);
         }
+    }
+
+    fn tell(&mut self) {
+        self.ranks.iter_mut().for_each(|rank| rank.tell());
     }
 
     fn in_flight(&self) -> usize {
@@ -196,7 +201,6 @@ impl Engine for Group {
         let end_ms = self.now_ms() + run.total(passes);
         for rank in &mut self.ranks {
             if rank.core().is_idle() {
-                rank.core_mut().kv.publish();
                 rank.core_mut().now_ms = end_ms;
             } else {
                 rank.advance_run(passes, &run, paths, requests);

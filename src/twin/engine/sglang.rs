@@ -563,7 +563,6 @@ impl Engine for Sglang {
     }
 
     fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
-        self.core.kv.publish();
         if self.core.running.is_empty() && self.chunked.is_none() && !self.core.peer_compat {
             (self.ratio, self.decayed) = (self.first_ratio, 0);
         }

@@ -331,7 +331,6 @@ impl Engine for Vllm {
     }
 
     fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
-        self.core.kv.publish();
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
         let preempted = self.schedule_running(&mut load, paths, requests);
         if !preempted {

@@ -15,6 +15,8 @@
 //!
 //! Invariant: free + inactive + active = total, where active blocks are held by at least one request.
 
+use std::cell::RefCell;
+
 use rustc_hash::FxHashMap;
 
 use crate::workload::prefix::BlockPaths;
@@ -64,12 +66,30 @@ pub struct KvPool {
     /// Duplicate extents by segment, oldest first.
     duplicates_in: FxHashMap<u32, Vec<u32>>,
     scratch: Vec<u32>,
-    /// Resident blocks of segments before the pass in flight touched them, when a router reads them.
-    journal: Option<Vec<(u32, u32)>>,
+    /// What routers are told, when one listens.
+    journal: Option<Journal>,
+}
+
+/// A change of what a worker holds, as routers are told of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// End of the pass that made it, ms.
+    pub at_ms: f64,
+    pub segment: u32,
+    /// Leading blocks of the segment that are resident since then.
+    pub blocks: u32,
+}
+
+#[derive(Debug, Default)]
+struct Journal {
+    /// Segments that the pass in flight has touched.
+    touched: Vec<u32>,
+    /// What ended passes did and nobody has asked for yet, in order of time.
+    changes: RefCell<Vec<Change>>,
 }
 
 impl KvPool {
-    /// An empty pool for segments `0..segments`. `journaled` keeps what [`Self::visible`] needs.
+    /// An empty pool for segments `0..segments`. `journaled` keeps what [`Self::take_changes`] tells.
     pub fn new(blocks: u32, segments: usize, journaled: bool) -> Self {
         KvPool {
             total: blocks,
@@ -86,7 +106,7 @@ impl KvPool {
             duplicates_of: FxHashMap::default(),
             duplicates_in: FxHashMap::default(),
             scratch: Vec::new(),
-            journal: journaled.then(Vec::new),
+            journal: journaled.then(Journal::default),
         }
     }
 
@@ -166,41 +186,32 @@ impl KvPool {
         got
     }
 
-    /// Leading blocks resident as a router sees them: without what the pass in flight adds or evicts.
-    pub fn visible(&self, paths: &BlockPaths, request: u32, pass_in_flight: bool) -> u32 {
-        let journal = self.journal.as_deref().filter(|_| pass_in_flight).unwrap_or(&[]);
-        let mut blocks = 0;
-        for &segment in paths.path(request) {
-            let got = match journal.iter().find(|j| j.0 == segment) {
-                Some(&(_, before)) => before,
-                None => self.resident(segment),
-            };
-            blocks += got;
-            if got < paths.blocks(segment) {
-                break;
-            }
-        }
-        blocks
-    }
-
-    /// Whether it keeps what [`Self::visible`] needs.
+    /// Whether it keeps what [`Self::take_changes`] tells.
     pub fn is_journaled(&self) -> bool {
         self.journal.is_some()
     }
 
-    /// Forgets the journal: what it hid is visible from now on.
-    pub fn publish(&mut self) {
-        if let Some(journal) = &mut self.journal {
-            journal.clear();
+    /// What the pass that ends at `at_ms` did becomes known.
+    pub fn end_pass(&mut self, at_ms: f64) {
+        let Some(mut journal) = self.journal.take() else { return };
+        let touched = journal.touched.drain(..);
+        let change = |segment| Change { at_ms, segment, blocks: self.resident(segment) };
+        journal.changes.get_mut().extend(touched.map(change));
+        self.journal = Some(journal);
+    }
+
+    /// Moves everything that became known since the last call to `changes`, in order of time.
+    pub fn take_changes(&self, changes: &mut Vec<Change>) {
+        if let Some(journal) = &self.journal {
+            changes.append(&mut journal.changes.borrow_mut());
         }
     }
 
     fn note(&mut self, segment: u32) {
-        if let Some(journal) = &self.journal
-            && !journal.iter().any(|j| j.0 == segment)
+        if let Some(journal) = &mut self.journal
+            && !journal.touched.contains(&segment)
         {
-            let before = self.resident(segment);
-            self.journal.as_mut().expect("checked above").push((segment, before));
+            journal.touched.push(segment);
         }
     }
 

@@ -1,34 +1,18 @@
-//! The worker with the fewest requests in flight.
+//! The worker with the fewest requests in flight: those placed and not ended.
 
-use rand_chacha::ChaCha8Rng;
+use super::choose::Cost;
+use super::facts::{Facts, Needs};
 
-use super::{InFlight, Placement, Policy, View};
+/// The cost function: requests in flight.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeastLoaded;
 
-/// Counts requests placed and not ended; ties go to a random worker.
-pub struct LeastLoaded {
-    in_flight: InFlight,
-    rng: ChaCha8Rng,
-}
-
-impl LeastLoaded {
-    /// No workers yet.
-    pub fn new(rng: ChaCha8Rng) -> Self {
-        LeastLoaded { in_flight: InFlight::default(), rng }
-    }
-}
-
-impl Policy for LeastLoaded {
-    fn place(&mut self, _request: u32, view: &View) -> Placement {
-        let worker = self.in_flight.least(view.candidates().iter().copied(), &mut self.rng);
-        self.in_flight.0[worker] += 1;
-        Placement::Worker(worker)
+impl Cost for LeastLoaded {
+    fn needs(&self) -> Needs {
+        Needs { books: true, ..Needs::default() }
     }
 
-    fn ended(&mut self, _request: u32, worker: usize, _view: &View) {
-        self.in_flight.0[worker] -= 1;
-    }
-
-    fn worker_ready(&mut self, worker: usize, _view: &View) {
-        self.in_flight.worker_ready(worker);
+    fn costs(&mut self, facts: &Facts, costs: &mut Vec<f64>) {
+        costs.extend_from_slice(&facts.active_requests);
     }
 }

@@ -1,10 +1,27 @@
-//! Placement of requests on workers: one trait, a file per policy.
+//! Placement of requests on workers.
+//!
+//! The cluster talks to a [`Policy`]; what it gets is a [`Router`]: books of what was placed where and of
+//! what is cached there ([`ledger`]), a gate that lets requests wait or refuses them ([`gate`]), session
+//! affinity, and a [`Chooser`] that picks a candidate from the [`Facts`]. Each way to choose is a file:
+//! most are a [`Cost`] whose least wins. A new cost function is one new file and a line in [`policy`],
+//! or no code at all: a formula in the search space ([`formula`]).
 
-pub mod kv;
+mod affinity;
+mod choose;
+mod facts;
+pub mod formula;
+mod gate;
+mod kv;
 mod least_loaded;
+mod ledger;
+mod lmetric;
 mod power_of_two;
+mod prefill;
 mod random;
 mod round_robin;
+mod route;
+mod rows;
+mod two_tier;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -13,7 +30,14 @@ use super::cluster::Fleet;
 use super::deployment::{Role, RouterConfig, RouterPolicy};
 use super::engine::{Core, Engine};
 use super::request::RequestState;
+use crate::workload::Workload;
 use crate::workload::prefix::BlockPaths;
+
+pub use choose::{Cheapest, Chooser, Cost};
+pub use facts::{Facts, Needs};
+pub use kv::Kv;
+pub use prefill::prefill_ms;
+pub use route::Router;
 
 /// What a policy sees.
 pub struct View<'a> {
@@ -21,6 +45,7 @@ pub struct View<'a> {
     pub fleet: &'a Fleet,
     /// Which of them the policy places requests on.
     pub role: Role,
+    pub workload: &'a Workload,
     pub paths: &'a BlockPaths,
     pub states: &'a [RequestState],
     pub now_ms: f64,
@@ -74,6 +99,10 @@ pub trait Policy {
     fn reads_caches(&self) -> bool {
         false
     }
+    /// Whether it learns of changes to the caches later than they happen.
+    fn hears_late(&self) -> bool {
+        false
+    }
     /// A request it placed emitted its first token: on a prefill worker, its prompt is complete.
     fn first_token(&mut self, _request: u32, _worker: usize, _view: &View) {}
     /// A request it placed left its worker: completed, rejected, or handed over.
@@ -97,6 +126,10 @@ pub trait Policy {
     fn release(&mut self, _view: &View) -> Option<(u32, Placement)> {
         None
     }
+    /// What it counted.
+    fn summary(&self) -> Summary {
+        Summary::default()
+    }
     /// When [`Policy::release`] has to be asked even if nothing happens; later than now, asked after
     /// placements and releases while something is queued.
     fn wake_ms(&self) -> f64 {
@@ -104,16 +137,43 @@ pub trait Policy {
     }
 }
 
+/// What a router has to say at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Requests refused.
+    pub refused: u64,
+    /// Prompt blocks that some other candidate held beyond the chosen one, as far as the router knew.
+    pub missed_blocks: u64,
+    /// Prompt blocks of the requests placed by a router that reads caches.
+    pub prompt_blocks: u64,
+}
+
+impl Summary {
+    /// Of two routers together.
+    pub fn and(self, other: Summary) -> Summary {
+        Summary {
+            refused: self.refused + other.refused,
+            missed_blocks: self.missed_blocks + other.missed_blocks,
+            prompt_blocks: self.prompt_blocks + other.prompt_blocks,
+        }
+    }
+}
+
 /// The policy of a deployment for workers of a role.
-pub fn policy(config: &RouterConfig, role: Role, requests: usize, seed: u64) -> Box<dyn Policy> {
+pub fn policy(config: &RouterConfig, role: Role, seed: u64) -> Box<dyn Policy> {
     let rng = stream(seed, role);
-    match config.policy {
+    let temperature = config.temperature;
+    let chooser: Box<dyn Chooser> = match &config.policy {
         RouterPolicy::RoundRobin => Box::new(round_robin::RoundRobin::default()),
         RouterPolicy::Random => Box::new(random::Random::new(rng)),
-        RouterPolicy::LeastLoaded => Box::new(least_loaded::LeastLoaded::new(rng)),
+        RouterPolicy::LeastLoaded => Box::new(Cheapest::new(least_loaded::LeastLoaded, 0.0, rng)),
         RouterPolicy::PowerOfTwo => Box::new(power_of_two::PowerOfTwo::new(rng)),
-        RouterPolicy::Kv => Box::new(kv::Kv::new(config.clone(), requests, rng)),
-    }
+        RouterPolicy::Kv => Box::new(Cheapest::new(Kv::new(config), temperature, rng)),
+        RouterPolicy::Lmetric => Box::new(Cheapest::new(lmetric::Lmetric::new(role), temperature, rng)),
+        RouterPolicy::TwoTier => Box::new(two_tier::TwoTier),
+        RouterPolicy::Expression(program) => Box::new(Cheapest::new(program.clone(), temperature, rng)),
+    };
+    Box::new(Router::new(chooser, config, role))
 }
 
 /// A router's own random stream, so that other draws do not shift it.
@@ -125,36 +185,4 @@ fn stream(seed: u64, role: Role) -> ChaCha8Rng {
         Role::Decode => 3,
     });
     rng
-}
-
-/// Requests in flight per worker, by id.
-#[derive(Debug, Default)]
-struct InFlight(Vec<u32>);
-
-impl InFlight {
-    fn worker_ready(&mut self, worker: usize) {
-        self.0.resize(self.0.len().max(worker + 1), 0);
-    }
-
-    /// The least loaded of some workers; ties go to a uniformly random one.
-    fn least(&self, among: impl Iterator<Item = usize>, rng: &mut ChaCha8Rng) -> usize {
-        argmin_random_tie(among.map(|w| (w, f64::from(self.0[w]))), rng)
-    }
-}
-
-/// The item with the least cost; ties go to a uniformly random one. At least one item.
-fn argmin_random_tie(items: impl Iterator<Item = (usize, f64)>, rng: &mut ChaCha8Rng) -> usize {
-    use rand::RngExt;
-    let (mut best, mut least, mut ties) = (0, f64::INFINITY, 0u32);
-    for (item, cost) in items {
-        if cost < least {
-            (best, least, ties) = (item, cost, 1);
-        } else if cost == least {
-            ties += 1;
-            if rng.random_range(0..ties) == 0 {
-                best = item;
-            }
-        }
-    }
-    best
 }

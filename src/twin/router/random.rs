@@ -3,7 +3,8 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Placement, Policy, View};
+use super::choose::Chooser;
+use super::facts::{Facts, Needs};
 
 /// Seeded uniform choice.
 pub struct Random {
@@ -17,13 +18,12 @@ impl Random {
     }
 }
 
-impl Policy for Random {
-    fn place(&mut self, _request: u32, view: &View) -> Placement {
-        let candidates = view.candidates();
-        Placement::Worker(candidates[self.rng.random_range(0..candidates.len())])
+impl Chooser for Random {
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 
-    fn watches_requests(&self) -> bool {
-        false
+    fn choose(&mut self, facts: &Facts) -> usize {
+        self.rng.random_range(0..facts.candidates)
     }
 }

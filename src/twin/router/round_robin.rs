@@ -1,35 +1,35 @@
-//! Workers in turn.
+//! Workers in turn, and the ranks of each in turn.
 
-use super::{Placement, Policy, View};
+use super::choose::Chooser;
+use super::facts::{Facts, Needs};
 
 /// A ring over the workers that take requests, and within each a ring over its ranks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RoundRobin {
-    /// The least candidate that may come next.
+    /// The least worker that may come next.
     next: usize,
     /// Requests that each worker was given, by id.
     given: Vec<u32>,
 }
 
-impl Policy for RoundRobin {
-    fn place(&mut self, _request: u32, view: &View) -> Placement {
-        let candidates = view.candidates();
-        let at = candidates.partition_point(|&c| c < self.next);
-        let (worker, _) = view.fleet.split(candidates[at % candidates.len()]);
-        self.next = view.fleet.target(worker + 1, 0);
-        let ranks = view.fleet.engine(worker).ranks();
+impl Chooser for RoundRobin {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn choose(&mut self, facts: &Facts) -> usize {
+        let first = facts.workers.partition_point(|&id| id < self.next) % facts.candidates;
+        let worker = facts.workers[first];
+        self.next = worker + 1;
+        let ranks = facts.workers[first..].partition_point(|&id| id == worker);
         if ranks == 1 {
-            return Placement::Worker(view.fleet.target(worker, 0));
+            return first;
         }
         if self.given.len() <= worker {
             self.given.resize(worker + 1, 0);
         }
         let rank = self.given[worker] as usize % ranks;
         self.given[worker] += 1;
-        Placement::Worker(view.fleet.target(worker, rank))
-    }
-
-    fn watches_requests(&self) -> bool {
-        false
+        first + rank
     }
 }

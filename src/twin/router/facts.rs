@@ -1,0 +1,65 @@
+//! What a router knows about each candidate when it decides about a request.
+
+/// One decision's facts, a column of values per fact. Columns that no part of the router needs are
+/// empty.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// The request.
+    pub request: u32,
+    /// Number of candidates.
+    pub candidates: usize,
+    /// The worker of each, ascending; several in a row where its ranks are candidates.
+    pub workers: Vec<usize>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: f64,
+    /// Full blocks of the prompt.
+    pub prompt_blocks: f64,
+    /// Tokens per block.
+    pub block_size: f64,
+    /// Blocks of a worker's pool.
+    pub kv_blocks: f64,
+    /// Requests placed on each candidate and not ended.
+    pub active_requests: Vec<f64>,
+    /// Prompt tokens still to be computed there for requests placed before.
+    pub queued_prefill_tokens: Vec<f64>,
+    /// Those and the whole prompt, blocks.
+    pub prefill_blocks: Vec<f64>,
+    /// How much more prefill is queued there than on the least loaded candidate, blocks.
+    pub excess_prefill_blocks: Vec<f64>,
+    /// Distinct prompt blocks of the requests active there, this one's included.
+    pub decode_blocks: Vec<f64>,
+    /// Leading prompt blocks in the worker's GPU cache, as far as the router has been told.
+    pub overlap_blocks: Vec<f64>,
+    /// Predicted time until the prefill queued there is done, ms.
+    pub queued_prefill_ms: Vec<f64>,
+    /// Predicted time to compute what is not cached there of this prompt, ms.
+    pub predicted_prefill_ms: Vec<f64>,
+}
+
+/// Which facts somebody needs, besides active requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Anything at all that depends on what happened before.
+    pub books: bool,
+    /// What is cached where.
+    pub caches: bool,
+    /// Prefill work outstanding, tokens and blocks.
+    pub prefill: bool,
+    /// Distinct active blocks.
+    pub decode: bool,
+    /// Predictions, ms.
+    pub predictions: bool,
+}
+
+impl Needs {
+    /// What either needs.
+    pub fn or(self, other: Needs) -> Needs {
+        Needs {
+            books: self.books || other.books,
+            caches: self.caches || other.caches,
+            prefill: self.prefill || other.prefill,
+            decode: self.decode || other.decode,
+            predictions: self.predictions || other.predictions,
+        }
+    }
+}

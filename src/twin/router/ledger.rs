@@ -1,0 +1,276 @@
+//! The router's books: what it placed where, and what it was told about caches.
+//!
+//! They are the router's own (facts from NVIDIA Dynamo's `dynamo-kv-router`): active blocks and prefill
+//! tokens are added at placement, prefill leaves at the first token, blocks leave at the end; what is
+//! cached comes from KV events, which are as old as `kv_event_lag_ms` says. Prefill routers do not
+//! count active blocks; decode routers know no caches, no prefill, and count every request's blocks as
+//! its own.
+
+use std::collections::VecDeque;
+
+use super::View;
+use super::facts::{Facts, Needs};
+use super::prefill::{PrefillLoad, prefill_ms};
+use super::rows::{Rows, Walk};
+use crate::twin::deployment::Role;
+use crate::twin::kv::pool::Change;
+
+const NONE: u32 = u32::MAX;
+
+/// What is booked for one worker.
+#[derive(Debug, Default)]
+struct Books {
+    active_requests: u32,
+    active_blocks: u64,
+    prefill: PrefillLoad,
+    /// KV events not yet applied, in order of time.
+    events: VecDeque<Change>,
+}
+
+/// All books.
+#[derive(Debug)]
+pub struct Ledger {
+    needs: Needs,
+    /// Decode workers hold nothing in common.
+    shares_blocks: bool,
+    /// Prefill work drains with time.
+    modelled: bool,
+    lag_ms: f64,
+    /// Column of each worker, by id.
+    columns: Vec<u32>,
+    spare: Vec<u32>,
+    books: Vec<Books>,
+    /// Leading blocks of each segment in each worker's GPU cache.
+    cached: Rows,
+    /// Requests in flight that hold each segment, per worker.
+    holders: Rows,
+    /// Columns of the candidates.
+    candidates: Vec<u32>,
+    hits: Walk,
+    held: Walk,
+    changes: Vec<Change>,
+}
+
+impl Ledger {
+    /// Empty books of the router of a role for what somebody `needs`.
+    pub fn new(role: Role, needs: Needs, modelled: bool, lag_ms: f64) -> Self {
+        let needs = match role {
+            Role::Aggregated => needs,
+            Role::Prefill => Needs { decode: false, ..needs },
+            Role::Decode => Needs { caches: false, prefill: false, predictions: false, ..needs },
+        };
+        Ledger {
+            needs: Needs { books: needs.books || needs.prefill || needs.decode || needs.predictions, ..needs },
+            shares_blocks: role != Role::Decode,
+            modelled,
+            lag_ms,
+            columns: Vec::new(),
+            spare: Vec::new(),
+            books: Vec::new(),
+            cached: Rows::default(),
+            holders: Rows::default(),
+            candidates: Vec::new(),
+            hits: Walk::default(),
+            held: Walk::default(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// What is kept.
+    pub fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// Whether it applies KV events later than they happen.
+    pub fn hears_late(&self) -> bool {
+        self.needs.caches && self.lag_ms > 0.0
+    }
+
+    /// Opens a worker's books.
+    pub fn worker_ready(&mut self, worker: usize) {
+        if self.columns.len() <= worker {
+            self.columns.resize(worker + 1, NONE);
+        }
+        let column = self.spare.pop().unwrap_or_else(|| {
+            self.books.push(Books::default());
+            self.books.len() as u32 - 1
+        });
+        self.columns[worker] = column;
+        self.cached.widen(self.books.len());
+        self.holders.widen(self.books.len());
+    }
+
+    /// Closes them; another worker may use the same column later.
+    pub fn worker_removed(&mut self, worker: usize) {
+        let column = std::mem::replace(&mut self.columns[worker], NONE);
+        self.books[column as usize] = Books::default();
+        self.cached.clear_column(column as usize);
+        self.holders.clear_column(column as usize);
+        self.spare.push(column);
+    }
+
+    fn column(&self, worker: usize) -> usize {
+        self.columns[worker] as usize
+    }
+
+    /// Learns what happened to the caches up to now, less the lag of KV events.
+    fn listen(&mut self, view: &View) {
+        let private = view.paths.private_segment(0);
+        for &worker in view.candidates() {
+            let column = self.columns[worker] as usize;
+            let events = &mut self.books[column].events;
+            view.core(worker).kv.take_changes(&mut self.changes);
+            // What belongs to one request alone is in no other's prompt.
+            events.extend(self.changes.drain(..).filter(|c| c.segment < private));
+            while let Some(change) = events.front()
+                && change.at_ms + self.lag_ms <= view.now_ms
+            {
+                self.cached.set(change.segment, column, change.blocks);
+                events.pop_front();
+            }
+        }
+    }
+
+    /// Gathers what is known about each candidate for a request.
+    pub fn gather(&mut self, request: u32, view: &View, facts: &mut Facts) {
+        let state = &view.states[request as usize];
+        let pool = view.fleet.pool(view.role).expect("a role with a router has a pool");
+        let block_size = view.paths.block_size;
+        let prompt_blocks = view.paths.prompt_blocks(request);
+        if self.needs.caches {
+            self.listen(view);
+        }
+        self.candidates.clear();
+        self.candidates.extend(view.candidates().iter().map(|&worker| self.columns[worker]));
+        facts.request = request;
+        facts.candidates = self.candidates.len();
+        facts.workers.clear();
+        facts.workers.extend(view.candidates().iter().map(|&candidate| view.fleet.split(candidate).0));
+        facts.prompt_tokens = f64::from(state.input_tokens);
+        facts.prompt_blocks = f64::from(prompt_blocks);
+        facts.block_size = f64::from(block_size);
+        facts.kv_blocks = f64::from(pool.engine.gpu_blocks);
+        let books = &self.books;
+        let fill = |values: &mut Vec<f64>, value: &dyn Fn(usize) -> f64| {
+            values.clear();
+            values.extend(self.candidates.iter().map(|&column| value(column as usize)));
+        };
+        fill(&mut facts.active_requests, &|c| f64::from(books[c].active_requests));
+        let count = facts.candidates;
+        let zeros = |values: &mut Vec<f64>| {
+            values.clear();
+            values.resize(count, 0.0);
+        };
+        if self.needs.prefill {
+            let now_ms = view.now_ms;
+            fill(&mut facts.queued_prefill_tokens, &|c| match self.modelled {
+                true => books[c].prefill.tokens_at(now_ms),
+                false => books[c].prefill.tokens(),
+            });
+            let least = facts.queued_prefill_tokens.iter().copied().fold(f64::INFINITY, f64::min);
+            facts.prefill_blocks.clear();
+            facts.excess_prefill_blocks.clear();
+            for &queued in &facts.queued_prefill_tokens {
+                facts.prefill_blocks.push((queued + facts.prompt_tokens) / facts.block_size);
+                facts.excess_prefill_blocks.push((queued - least) / facts.block_size);
+            }
+        } else {
+            zeros(&mut facts.queued_prefill_tokens);
+            zeros(&mut facts.prefill_blocks);
+            zeros(&mut facts.excess_prefill_blocks);
+        }
+        if self.needs.decode && self.shares_blocks {
+            self.holders.whole_prefix_blocks(view.paths, request, &mut self.held);
+            let held = &self.held.found;
+            fill(&mut facts.decode_blocks, &|c| books[c].active_blocks as f64 + f64::from(prompt_blocks - held[c]));
+        } else if self.needs.decode {
+            fill(&mut facts.decode_blocks, &|c| books[c].active_blocks as f64 + f64::from(prompt_blocks));
+        } else {
+            zeros(&mut facts.decode_blocks);
+        }
+        if self.needs.caches {
+            self.cached.prefix_blocks(view.paths, request, &mut self.hits);
+            facts.overlap_blocks.clear();
+            let found = self.candidates.iter().map(|&c| f64::from(self.hits.found[c as usize]));
+            facts.overlap_blocks.extend(found);
+        } else {
+            zeros(&mut facts.overlap_blocks);
+        }
+        zeros(&mut facts.queued_prefill_ms);
+        zeros(&mut facts.predicted_prefill_ms);
+        if self.needs.predictions {
+            // Most candidates hold equally much of the prompt.
+            let mut last = (u32::MAX, 0.0);
+            for (at, &column) in self.candidates.iter().enumerate() {
+                let cached = (facts.overlap_blocks[at] as u32 * block_size).min(state.input_tokens);
+                if cached != last.0 {
+                    last = (cached, prefill_ms(pool, state.input_tokens, cached));
+                }
+                facts.predicted_prefill_ms[at] = last.1;
+                facts.queued_prefill_ms[at] = self.books[column as usize].prefill.ms_at(view.now_ms);
+            }
+        }
+    }
+
+    /// Whether a candidate has no prefill to do, after [`Ledger::gather`].
+    pub fn any_without_prefill(&self) -> bool {
+        self.candidates.iter().any(|&column| self.books[column as usize].prefill.requests() == 0)
+    }
+
+    /// Books a request on the candidate at a position, after [`Ledger::gather`] for it.
+    pub fn assign(&mut self, request: u32, position: usize, view: &View, facts: &Facts) {
+        if !self.needs.books {
+            return;
+        }
+        let column = self.candidates[position] as usize;
+        let books = &mut self.books[column];
+        books.active_requests += 1;
+        if self.needs.prefill || self.needs.predictions {
+            let input_tokens = view.states[request as usize].input_tokens;
+            let cached = (facts.overlap_blocks[position] as u32 * view.paths.block_size).min(input_tokens);
+            let ms = facts.predicted_prefill_ms[position];
+            books.prefill.add(request, input_tokens - cached, ms, view.now_ms);
+        }
+        if self.needs.decode && self.shares_blocks {
+            for &segment in view.paths.prompt_path(request) {
+                let holders = self.holders.count(segment, column);
+                self.holders.set(segment, column, holders + 1);
+                if holders == 0 {
+                    books.active_blocks += u64::from(view.paths.blocks(segment));
+                }
+            }
+        } else if self.needs.decode {
+            books.active_blocks += u64::from(view.paths.prompt_blocks(request));
+        }
+    }
+
+    /// A request's prompt is complete.
+    pub fn first_token(&mut self, request: u32, worker: usize, now_ms: f64) {
+        let column = self.column(worker);
+        if self.needs.prefill || self.needs.predictions {
+            self.books[column].prefill.remove(request, now_ms);
+        }
+    }
+
+    /// A request left its worker.
+    pub fn ended(&mut self, request: u32, worker: usize, view: &View) {
+        if !self.needs.books {
+            return;
+        }
+        self.first_token(request, worker, view.now_ms);
+        let column = self.column(worker);
+        let books = &mut self.books[column];
+        books.active_requests -= 1;
+        if self.needs.decode && self.shares_blocks {
+            for &segment in view.paths.prompt_path(request) {
+                let holders = self.holders.count(segment, column) - 1;
+                self.holders.set(segment, column, holders);
+                if holders == 0 {
+                    books.active_blocks -= u64::from(view.paths.blocks(segment));
+                }
+            }
+        } else if self.needs.decode {
+            books.active_blocks -= u64::from(view.paths.prompt_blocks(request));
+        }
+    }
+}
