@@ -231,7 +231,7 @@ fn a_knob_that_can_never_act_is_warned_about() {
     assert_eq!((warning.line, warning.path.as_str()), (24, "knobs.router.temperature"));
     let summaries = study.knob_summaries();
     let temperature = summaries.iter().find(|k| k.name == "router.temperature").unwrap();
-    assert_eq!(temperature.active_when, ["`router.policy` is kv"], "which it never is");
+    assert_eq!(temperature.active_when, ["`router.policy` is kv or lmetric or expression"], "which it never is");
     assert!(warning.as_warning().to_string().starts_with("warning: `router.temperature` means nothing"));
 }
 
