@@ -102,6 +102,9 @@ impl Ledger {
 
     /// Closes them; another worker may use the same column later.
     pub fn worker_removed(&mut self, worker: usize) {
+        if self.column(worker).is_none() {
+            return;
+        }
         let column = std::mem::replace(&mut self.columns[worker], NONE);
         self.books[column as usize] = Books::default();
         self.cached.clear_column(column as usize);
@@ -109,8 +112,11 @@ impl Ledger {
         self.spare.push(column);
     }
 
-    fn column(&self, worker: usize) -> usize {
-        self.columns[worker] as usize
+    /// The column of a worker; none once its books are closed. Of requests that end together on a
+    /// draining worker, all but the first are heard of after it is removed.
+    fn column(&self, worker: usize) -> Option<usize> {
+        let column = *self.columns.get(worker)?;
+        (column != NONE).then_some(column as usize)
     }
 
     /// Learns what happened to the caches up to now, less the lag of KV events.
@@ -246,7 +252,7 @@ impl Ledger {
 
     /// A request's prompt is complete.
     pub fn first_token(&mut self, request: u32, worker: usize, now_ms: f64) {
-        let column = self.column(worker);
+        let Some(column) = self.column(worker) else { return };
         if self.needs.prefill || self.needs.predictions {
             self.books[column].prefill.remove(request, now_ms);
         }
@@ -258,7 +264,7 @@ impl Ledger {
             return;
         }
         self.first_token(request, worker, view.now_ms);
-        let column = self.column(worker);
+        let Some(column) = self.column(worker) else { return };
         let books = &mut self.books[column];
         books.active_requests -= 1;
         if self.needs.decode && self.shares_blocks {
