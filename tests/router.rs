@@ -297,7 +297,7 @@ fn the_queue_holds_requests_back_and_its_order_matters() {
 
 #[test]
 fn admission_keeps_the_first_token_within_its_bound_or_refuses() {
-    let workload = workload(6, 500, 1, 80.0);
+    let workload = workload(6, 500, 1, 300.0);
     let config = |admission, admission_ttft_ms| RouterConfig { admission, admission_ttft_ms, ..with(RouterPolicy::Kv) };
     // Room for every prompt, so that prefill is what is short.
     let run = |router, workload: &Workload| {
@@ -309,7 +309,7 @@ fn admission_keeps_the_first_token_within_its_bound_or_refuses() {
     let off = run(config(RouterAdmission::Off, f64::INFINITY), &workload).metrics;
     let reject = run(config(RouterAdmission::Reject, 1500.0), &workload).metrics;
     let queue = run(config(RouterAdmission::Queue, 1500.0), &workload).metrics;
-    assert!(off.get(Metric::TtftP90) > 3000.0, "the case is overloaded");
+    assert!(off.get(Metric::TtftP90) > 3000.0, "not overloaded: {}", off.get(Metric::TtftP90));
     let refused = reject.get(Metric::RejectedByRouter);
     assert!(refused > 20.0, "{refused} refused");
     assert!(refused <= reject.get(Metric::Rejected));
