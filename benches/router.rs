@@ -56,7 +56,7 @@ fn workload() -> Workload {
         think_ms: 0.0,
         common_prefix_tokens: 512,
         prefix_groups: 50,
-        group_prefix_tokens: 3488,
+        group_prefix_tokens: 3520,
         block_tokens: 64,
     })
     .expect("a valid spec")
