@@ -8,7 +8,7 @@
 //! by expected hypervolume improvement (`acquisition`) times these chances, each pick being
 //! believed before the next. Now and then the reference point is moved outwards in one objective,
 //! so that the ends of the front are found, and a share of the picks goes to strata that have been
-//! looked at little, more when the hypervolume stalls.
+//! looked at little.
 
 mod acquisition;
 mod candidates;

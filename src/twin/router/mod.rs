@@ -1,7 +1,7 @@
 //! Placement of requests on workers.
 //!
 //! The cluster talks to a [`Policy`]; what it gets is a [`Router`]: books of what was placed where and of
-//! what is cached there ([`ledger`]), a gate that lets requests wait or refuses them ([`gate`]), session
+//! what is cached there (`ledger`), a gate that lets requests wait or refuses them (`gate`), session
 //! affinity, and a [`Chooser`] that picks a candidate from the [`Facts`]. Each way to choose is a file:
 //! most are a [`Cost`] whose least wins. A new cost function is one new file and a line in [`policy`],
 //! or no code at all: a formula in the search space ([`formula`]).
