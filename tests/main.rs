@@ -2,6 +2,7 @@
 //! whose path contains NAME, such as `cli_search` or `resume::`.
 
 mod cli_common;
+mod evaluator_features;
 mod fixture;
 mod reference;
 mod search_common;

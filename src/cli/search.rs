@@ -107,9 +107,15 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let kept: usize = stored.iter().map(|(_, evaluations)| evaluations.len()).sum();
 
     let settings = settings(&study, workload, threads);
-    let mut strategy =
-        search::strategy(&study.search.strategy, &study.space, study.objectives.len(), study.seed, study.search.budget)
-            .map_err(|e| CliError::User(e.to_string()))?;
+    let mut strategy = search::strategy_with(
+        &study.search.strategy,
+        &study.space,
+        study.objectives.len(),
+        study.seed,
+        study.search.budget,
+        Some(&evaluator),
+    )
+    .map_err(|e| CliError::User(e.to_string()))?;
     let watch = Watch::new(study.search.budget);
     let counted = Counted { inner: &evaluator, watch: &watch, stop: &stop };
     let mut sink = Archiving { run: &mut run, study: &study, watch: &watch };

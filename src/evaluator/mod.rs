@@ -1,12 +1,14 @@
 //! Simulates the candidates of a study: where the space, the workload and the twin meet the search.
 
 mod abort;
+mod features;
 mod replicates;
 mod windows;
 
 pub use replicates::replicate_workloads;
 
 use abort::Hopeless;
+use features::MeanTraffic;
 use replicates::Means;
 use windows::Windows;
 
@@ -25,6 +27,7 @@ pub struct Evaluator<'a> {
     workloads: Vec<&'a Workload>,
     deployer: Deployer<'a>,
     windows: Option<Windows>,
+    traffic: MeanTraffic,
     seed: u64,
 }
 
@@ -32,7 +35,8 @@ impl<'a> Evaluator<'a> {
     /// Prepares what all candidates share. `seed` is that of the twin's own draws.
     pub fn new(study: &'a Study, workload: &'a Workload, seed: u64) -> Evaluator<'a> {
         let deployer = Deployer::new(study, workload);
-        Evaluator { study, workloads: vec![workload], deployer, windows: None, seed }
+        let traffic = MeanTraffic::of(workload);
+        Evaluator { study, workloads: vec![workload], deployer, windows: None, traffic, seed }
     }
 
     /// Simulates every candidate under each of these workloads too, with a seed of its own each, and
