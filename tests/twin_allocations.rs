@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Allocations and passes of one simulation.
-fn cost(output_tokens: u32, backend: Backend, pass_by_pass: bool) -> (u64, u64) {
+fn cost(output_tokens: u32, engine: &EngineConfig, pass_by_pass: bool) -> (u64, u64) {
     let workload = generate(&SyntheticSpec {
         seed: 1,
         sessions: 300,
@@ -55,7 +55,7 @@ fn cost(output_tokens: u32, backend: Backend, pass_by_pass: bool) -> (u64, u64) 
         topology: Topology::Aggregated(Pool {
             workers: 2,
             gpus_per_worker: 1,
-            engine: EngineConfig { backend, ..Default::default() },
+            engine: engine.clone(),
             timing: Timing::Polynomial { floor_means: false },
         }),
         router: RouterConfig { policy: RouterPolicy::Kv, ..Default::default() },
@@ -73,12 +73,16 @@ fn cost(output_tokens: u32, backend: Backend, pass_by_pass: bool) -> (u64, u64) 
 
 #[test]
 fn more_passes_do_not_allocate_more() {
+    let drafts = Speculation { tokens: 3, acceptance: vec![0.5], draft_cost: 0.0, seed: 0 };
     for backend in [Backend::Vllm, Backend::Sglang, Backend::Trtllm] {
-        for pass_by_pass in [false, true] {
-            let (few, few_passes) = cost(100, backend, pass_by_pass);
-            let (many, many_passes) = cost(1000, backend, pass_by_pass);
-            assert!(many_passes > 9 * few_passes);
-            assert!(few > 0 && many <= few + 16, "{backend:?}: {few} allocations grew to {many}");
+        for (attention_dp, speculation) in [(1, None), (2, None), (1, Some(drafts.clone()))] {
+            let engine = EngineConfig { backend, attention_dp, speculation, ..Default::default() };
+            for pass_by_pass in [false, true] {
+                let (few, few_passes) = cost(100, &engine, pass_by_pass);
+                let (many, many_passes) = cost(1000, &engine, pass_by_pass);
+                assert!(many_passes > 8 * few_passes, "{few_passes} passes grew to {many_passes}");
+                assert!(few > 0 && many <= few + 16, "{engine:?}: {few} allocations grew to {many}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! A run of decode-only passes is jumped over while every busy rank is steady and one of them is the
 //! slowest throughout: pass durations are piecewise quadratic, so where another rank overtakes is found
-//! by bisection, and the run is cut there. With a prefill-decode interval every pass is stepped.
+//! by bisection, and the run is cut there.
 
 use super::core::{Core, Engine};
 use crate::timing::DecodeRun;
@@ -119,10 +119,7 @@ impl Engine for Group {
     }
 
     fn is_steady(&self) -> bool {
-        // Under SGLang's prefill-decode interval a run of one rank can hide another's turn: known to
-        // differ from stepping by a pass, so such workers are stepped.
-        let is_paced = self.core().config.prefill_decode_interval > 0;
-        !is_paced && self.ranks.iter().all(|rank| rank.core().is_idle() || rank.is_steady())
+        self.ranks.iter().all(|rank| rank.core().is_idle() || rank.is_steady())
     }
 
     fn arrivals_matter(&self) -> bool {

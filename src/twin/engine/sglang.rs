@@ -603,7 +603,8 @@ impl Engine for Sglang {
     }
 
     fn arrivals_matter(&self) -> bool {
-        self.pause == 0 && (self.sorts_waiting() || (!self.core.is_full() && self.core.waiting.is_empty()))
+        // Where they are sorted a request that waits ends the run, whether it can be admitted or not.
+        self.sorts_waiting() || (self.pause == 0 && !self.core.is_full() && self.core.waiting.is_empty())
     }
 
     fn steady_passes(&mut self, passes: u64, paths: &BlockPaths, requests: &Requests) -> u64 {
