@@ -14,6 +14,7 @@
 //! * [`evaluator`]: simulates the candidates of a study; where the space and the twin meet the search.
 //! * [`archive`]: the run directory, Parquet in and out, resume.
 //! * [`shortlist`]: the few candidates worth GPU hours.
+//! * [`manifests`]: what starts and measures a shortlisted candidate.
 //! * [`plot`]: figures, SVG and PNG.
 //! * [`validate`]: predictions held against measurements on real GPUs.
 //! * [`cli`]: one file per subcommand.
@@ -25,6 +26,7 @@ pub mod catalog;
 pub mod cli;
 pub mod evaluator;
 pub mod frontier;
+pub mod manifests;
 pub mod plot;
 pub mod search;
 pub mod shortlist;

@@ -21,6 +21,7 @@ mod fidelity;
 mod frontier_properties;
 mod jumping;
 mod layering;
+mod manifests;
 mod plot_figures;
 mod resume;
 mod router;

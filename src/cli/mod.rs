@@ -12,6 +12,7 @@ pub mod error;
 pub mod exit;
 pub mod fidelity;
 pub mod man;
+pub mod manifests;
 pub mod plot;
 mod progress;
 pub mod reference;
@@ -56,6 +57,7 @@ enum Command {
     Check(check::CheckArgs),
     Shortlist(shortlist::ShortlistArgs),
     Plot(plot::PlotArgs),
+    Manifests(manifests::ManifestsArgs),
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
     Timing(timing::TimingArgs),
@@ -92,6 +94,7 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
         Command::Check(args) => check::run(args),
         Command::Shortlist(args) => shortlist::run(args),
         Command::Plot(args) => plot::run(args),
+        Command::Manifests(args) => manifests::run(args),
         Command::Trace(args) => trace::run(args).map(|()| Exit::Done).map_err(CliError::from),
         Command::Catalog(args) => {
             let mut text = Vec::new();

@@ -32,7 +32,7 @@ pub use select::{Role, Selection};
 pub use shape::{Shape, shape_of};
 pub use table::{render_frontier, render_terminal};
 pub use words::{count, counted, metric_label, metric_phrase, significant};
-pub use write::{recorded_size, write};
+pub use write::{directory_name as entry_directory, recorded_size, write};
 
 use crate::archive::RunData;
 use crate::search::Fidelity;

@@ -9,7 +9,7 @@ use super::{Pick, Shortlist};
 use crate::archive::{ArchiveError, Csv, RunData, Table, write_atomic};
 
 /// Name of an entry's directory within `shortlist/`.
-pub(crate) fn directory_name(pick: &Pick) -> String {
+pub fn directory_name(pick: &Pick) -> String {
     format!("{:02}-{}", pick.rank, pick.id)
 }
 

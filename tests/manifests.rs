@@ -1,0 +1,292 @@
+//! `servescout manifests`: what is written starts what was simulated, and nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value as Json;
+use servescout::manifests::{Api, DYNAMO, Options, Written, write};
+use servescout::shortlist;
+use servescout::space::{Study, parse};
+use servescout::workload::load;
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::cli_common::{arg, run_to, small_search};
+use crate::fixture::{TEXT, candidate, evaluation, metrics, run_in};
+
+/// One entry whose knobs are pinned; the files by name.
+struct Entry {
+    directory: tempfile::TempDir,
+    written: Written,
+}
+
+impl Entry {
+    fn of(study: &Study, options: &Options) -> Entry {
+        let directory = tempfile::tempdir().unwrap();
+        let only = candidate(study, &[]);
+        let metrics = metrics(&[("usd_per_mtok_output", 1.0), ("ttft_p90_ms", 100.0), ("itl_p90_ms", 20.0)]);
+        let data = run_in(directory.path(), study, &[evaluation(study, only, metrics, 0.0, None)]);
+        let shortlist = shortlist::build(&data, 1);
+        shortlist::write(directory.path(), &data, &shortlist).unwrap();
+        let workload = load(&study.workload).unwrap();
+        let written = write(directory.path(), &data, &workload, &shortlist, options).unwrap();
+        Entry { directory, written: written[0].clone() }
+    }
+
+    fn text(&self, name: &str) -> String {
+        let file = self.written.files.iter().find(|f| f.ends_with(name));
+        let file = file.unwrap_or_else(|| panic!("no {name} among {:?}", self.written.files));
+        fs::read_to_string(self.directory.path().join(file)).unwrap()
+    }
+
+    fn dynamo(&self) -> Yaml {
+        YamlLoader::load_from_str(&self.text("dynamo.yaml")).expect("is YAML").remove(0)
+    }
+}
+
+fn options() -> Options {
+    Options { api: Api::V1beta1, checkpoint: None, dynamo: DYNAMO.into() }
+}
+
+/// The fixture's study with these knobs instead.
+fn pinned(knobs: &str, more: &str) -> Study {
+    let (head, tail) = TEXT.split_once("[knobs]").unwrap();
+    let (_, tail) = tail.split_once("[objectives]").unwrap();
+    let head = head.replace("name = \"Qwen/Qwen3-32B\"", "name = \"Qwen/Qwen3-32B\"\ndtype = \"fp8\"");
+    parse(&format!("{head}{more}\n[knobs]\n{knobs}\n[objectives]{tail}"), None, &[]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+const VLLM: &str = "aggregated.tp = 2\naggregated.workers = 3\nengine.max_num_seqs = 96\nrouter.policy = \"kv\"\nrouter.overlap_credit = 0.5\nrouter.temperature = 0.25\nengine.admission = \"first_chunk\"";
+const SGLANG: &str = "engine.backend = \"sglang\"\naggregated.tp = 4\naggregated.workers = 1\nengine.waiting_order = \"longest_prefix\"\nengine.gpu_blocks = 1000\nengine.schedule_conservativeness = 0.8";
+
+/// The value after a flag in a list of arguments.
+fn flag<'a>(arguments: &'a Yaml, name: &str) -> Option<&'a str> {
+    let list = arguments.as_vec()?;
+    let at = list.iter().position(|a| a.as_str() == Some(name))?;
+    list.get(at + 1)?.as_str()
+}
+
+fn container(component: &Yaml) -> &Yaml {
+    &component["podTemplate"]["spec"]["containers"][0]
+}
+
+#[test]
+fn an_aggregated_vllm_deployment_says_what_was_simulated() {
+    let entry = Entry::of(&pinned(VLLM, "[sla]\nttft_ms = 800\ntpot_ms = 40"), &options());
+    let document = entry.dynamo();
+    assert_matches_schema(&document);
+    let components = document["spec"]["components"].as_vec().unwrap();
+    let (frontend, worker) = (&components[0], &components[1]);
+    assert_eq!(worker["replicas"].as_i64(), Some(3));
+    let args = &container(worker)["args"];
+    for (name, value) in [
+        ("--model", "Qwen/Qwen3-32B"),
+        ("--tensor-parallel-size", "2"),
+        ("--quantization", "fp8"),
+        ("--max-num-seqs", "96"),
+        ("--max-num-batched-tokens", "8192"),
+        ("--block-size", "64"),
+    ] {
+        assert_eq!(flag(args, name), Some(value), "{name}");
+    }
+    assert_eq!(flag(args, "--num-gpu-blocks-override"), None, "nobody asked for a number of blocks");
+    let events: Json = serde_json::from_str(flag(args, "--kv-events-config").unwrap()).unwrap();
+    assert_eq!(events["enable_kv_cache_events"], true);
+    assert_eq!(container(worker)["resources"]["limits"]["nvidia.com/gpu"].as_str(), Some("2"));
+    let env = container(frontend)["env"].as_vec().unwrap();
+    let variable = |name: &str| env.iter().find(|v| v["name"].as_str() == Some(name)).and_then(|v| v["value"].as_str());
+    assert_eq!(variable("DYN_ROUTER_MODE"), Some("kv"));
+    assert_eq!(variable("DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT"), Some("0.5"));
+    assert_eq!(variable("DYN_ROUTER_TEMPERATURE"), Some("0.25"));
+    assert_eq!(variable("DYN_ROUTER_QUEUE_THRESHOLD"), Some("None"));
+    assert_eq!(entry.written.gaps, Vec::<String>::new(), "everything is expressed");
+    assert!(entry.text("router.env").contains("\nDYN_ROUTER_PREFILL_LOAD_SCALE=1\n"));
+
+    let serve = entry.text("serve.sh");
+    assert!(serve.contains("vllm serve Qwen/Qwen3-32B \\\n  --tensor-parallel-size 2"), "{serve}");
+    let benchmark = entry.text("benchmark.sh");
+    assert!(benchmark.contains("--input-file ../window.jsonl"), "{benchmark}");
+    assert!(benchmark.contains("'time_to_first_token:800 inter_token_latency:40'"));
+    for script in ["serve.sh", "benchmark.sh"] {
+        let file = entry.written.files.iter().find(|f| f.ends_with(script)).unwrap();
+        let checked =
+            std::process::Command::new("bash").arg("-n").arg(entry.directory.path().join(file)).status().unwrap();
+        assert!(checked.success(), "{script} is no script");
+    }
+    let rows = fs::read_to_string(entry.directory.path().join("shortlist/window.jsonl")).unwrap();
+    assert_eq!(rows.lines().count(), 100);
+}
+
+#[test]
+fn an_sglang_server_has_sglangs_flags() {
+    let entry = Entry::of(&pinned(SGLANG, ""), &options());
+    let document = entry.dynamo();
+    assert_matches_schema(&document);
+    let worker = &document["spec"]["components"][1];
+    let args = &container(worker)["args"];
+    for (name, value) in [
+        ("--model-path", "Qwen/Qwen3-32B"),
+        ("--tp-size", "4"),
+        ("--max-total-tokens", "64000"),
+        ("--schedule-policy", "lpm"),
+        ("--schedule-conservativeness", "0.8"),
+        ("--chunked-prefill-size", "8192"),
+    ] {
+        assert_eq!(flag(args, name), Some(value), "{name}");
+    }
+    assert!(entry.text("serve.sh").contains("exec python -m sglang.launch_server"));
+}
+
+#[test]
+fn what_no_flag_says_is_named_in_every_file() {
+    let knobs = "aggregated.tp = 2\naggregated.workers = 2\nengine.preemption = \"fifo\"\nengine.speculative_tokens = 2\nrouter.policy = \"lmetric\"\nrouter.admission = \"reject\"\nrouter.admission_ttft_ms = 500\nrouter.queue_threshold = 4\nrouter.queue_policy = \"lcfs\"\nrouter.kv_event_lag_ms = 5";
+    let entry = Entry::of(&pinned(knobs, ""), &options());
+    for knob in [
+        "engine.preemption",
+        "engine.speculative_tokens",
+        "router.policy",
+        "router.admission",
+        "router.queue_policy",
+        "router.kv_event_lag_ms",
+    ] {
+        assert!(
+            entry.written.gaps.iter().any(|gap| gap.contains(knob)),
+            "{knob} was dropped: {:?}",
+            entry.written.gaps
+        );
+        for file in ["dynamo.yaml", "serve.sh", "router.env"] {
+            let text = entry.text(file);
+            assert!(text.lines().any(|l| l.starts_with("# NOT EXPRESSED") && l.contains(knob)), "{file}: {knob}");
+        }
+    }
+}
+
+/// Every knob that a candidate can have is expressed or named, whatever knobs there will be.
+#[test]
+fn no_knob_is_dropped_in_silence() {
+    for knobs in [VLLM, SGLANG] {
+        let study = pinned(&format!("{knobs}\nengine.max_model_len = 32768"), "");
+        let entry = Entry::of(&study, &options());
+        let all = entry.text("dynamo.yaml");
+        assert!(all.contains("32768") && entry.written.gaps.iter().all(|g| !g.contains("max_model_len")));
+    }
+}
+
+#[test]
+fn hostile_names_stay_texts() {
+    let evil = "x\"; $(touch /tmp/pwned) `id`\nkind: Pod\n# 'q' \\";
+    let entry = Entry::of(&pinned(VLLM, ""), &Options { checkpoint: Some(evil.into()), ..options() });
+    let document = entry.dynamo();
+    assert_matches_schema(&document);
+    assert_eq!(flag(&container(&document["spec"]["components"][1])["args"], "--model"), Some(evil));
+    // The shell passes the very text on.
+    let benchmark = entry.text("benchmark.sh");
+    let stub = format!("aiperf() {{ printf '%s' \"$3\"; }}\n{}", benchmark.replace("cd \"$(dirname \"$0\")\"\n", ""));
+    let shown = std::process::Command::new("bash").args(["-c", &stub]).output().unwrap();
+    assert_eq!(String::from_utf8(shown.stdout).unwrap(), evil);
+}
+
+#[test]
+fn the_older_api_has_services() {
+    let entry = Entry::of(&pinned(VLLM, ""), &Options { api: Api::V1alpha1, ..options() });
+    let document = entry.dynamo();
+    assert_eq!(document["apiVersion"].as_str(), Some("nvidia.com/v1alpha1"));
+    let worker = &document["spec"]["services"]["VllmWorker"];
+    assert_eq!(worker["componentType"].as_str(), Some("worker"));
+    assert_eq!(worker["resources"]["limits"]["gpu"].as_str(), Some("2"));
+    assert_eq!(flag(&worker["extraPodSpec"]["mainContainer"]["args"], "--max-num-seqs"), Some("96"));
+}
+
+#[test]
+fn the_command_writes_beside_the_shortlist_and_clears_what_is_no_longer_on_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    run_to(0, &small_search(&run, &["--budget", "24", "--threads", "2"]));
+    let (listed, _) = run_to(0, &["manifests", arg(&run)]);
+    assert!(listed.lines().all(|file| Path::new(file).is_file()), "{listed}");
+    assert!(listed.lines().filter(|f| f.ends_with("dynamo.yaml")).count() >= 2, "{listed}");
+    run_to(0, &["shortlist", arg(&run), "--size", "1"]);
+    run_to(0, &["manifests", arg(&run), "--api", "v1alpha1"]);
+    let entries = fs::read_dir(run.join("shortlist")).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count();
+    assert_eq!(entries, 1, "directories of former entries go");
+    let (_, error) = run_to(2, &["manifests", arg(&run), "--dynamo", "a b"]);
+    assert!(error.contains("--dynamo"), "{error}");
+    let (_, error) = run_to(2, &["manifests", arg(directory.path())]);
+    assert!(error.contains("manifest.toml"), "{error}");
+}
+
+/// Holds a document against the schema in `tests/fixtures/manifests`.
+fn assert_matches_schema(document: &Yaml) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/manifests/dgd-v1beta1.schema.json");
+    let schema: Json = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let mut faults = Vec::new();
+    check(&to_json(document), &schema, "", &mut faults);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+fn to_json(yaml: &Yaml) -> Json {
+    match yaml {
+        Yaml::String(text) => Json::String(text.clone()),
+        Yaml::Integer(number) => Json::from(*number),
+        Yaml::Boolean(flag) => Json::Bool(*flag),
+        Yaml::Array(items) => items.iter().map(to_json).collect(),
+        Yaml::Hash(map) => map.iter().map(|(k, v)| (k.as_str().unwrap().to_owned(), to_json(v))).collect(),
+        other => panic!("{other:?} is in no manifest"),
+    }
+}
+
+/// The part of JSON Schema that ours uses, and `dns`: a name that Kubernetes takes.
+fn check(value: &Json, schema: &Json, path: &str, faults: &mut Vec<String>) {
+    let mut fault = |what: String| faults.push(format!("{path}: {what}"));
+    let is = match schema["type"].as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64(),
+        _ => true,
+    };
+    if !is {
+        fault(format!("{value} is no {}", schema["type"]));
+    }
+    if schema.get("const").is_some_and(|only| only != value) {
+        fault(format!("{value} is not {}", schema["const"]));
+    }
+    if schema["enum"].as_array().is_some_and(|legal| !legal.contains(value)) {
+        fault(format!("{value} is none of {}", schema["enum"]));
+    }
+    if let (Some(least), Some(number)) = (schema["minimum"].as_i64(), value.as_i64())
+        && number < least
+    {
+        fault(format!("{number} is below {least}"));
+    }
+    if let Some(text) = value.as_str() {
+        if schema["maxLength"].as_u64().is_some_and(|most| text.len() as u64 > most) {
+            fault(format!("{text} is too long"));
+        }
+        let is_dns = text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if schema["dns"] == true && !is_dns {
+            fault(format!("{text} is no name"));
+        }
+    }
+    if let Some(items) = value.as_array() {
+        let (least, most) = (schema["minItems"].as_u64().unwrap_or(0), schema["maxItems"].as_u64().unwrap_or(u64::MAX));
+        if !(least..=most).contains(&(items.len() as u64)) {
+            fault(format!("{} items", items.len()));
+        }
+        items.iter().enumerate().for_each(|(i, item)| check(item, &schema["items"], &format!("{path}[{i}]"), faults));
+    }
+    if let Some(map) = value.as_object() {
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+            if !map.contains_key(name) {
+                faults.push(format!("{path}: {name} is missing"));
+            }
+        }
+        for (key, inner) in map {
+            match schema["properties"].get(key) {
+                Some(own) => check(inner, own, &format!("{path}.{key}"), faults),
+                None if schema["additionalProperties"] == false => faults.push(format!("{path}: {key} is not known")),
+                None => {}
+            }
+        }
+    }
+}
