@@ -33,6 +33,7 @@ mod space_deploy;
 mod space_docs;
 mod space_errors;
 mod space_study;
+mod timing_calibration;
 mod timing_kinds;
 mod timing_memory;
 mod timing_perfdb;

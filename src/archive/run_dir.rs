@@ -179,6 +179,27 @@ impl RunDir {
         })
     }
 
+    /// Checks that pass times still come from where they came when the run was made: the factors of a
+    /// calibration are in its file, not in the space.
+    ///
+    /// # Errors
+    /// `Mismatch`, with the first line that differs.
+    pub fn check_timing(&self, provenance: &[String]) -> Result<(), ArchiveError> {
+        let recorded = &self.manifest.timing.provenance;
+        let differs = recorded.iter().zip(provenance).find(|(then, now)| then != now);
+        match differs {
+            None if recorded.len() == provenance.len() => Ok(()),
+            _ => Err(ArchiveError::Mismatch {
+                path: self.path.clone(),
+                why: format!(
+                    "was made with other pass times: then {}; now {}. Put the old calibration or tables back, or start a new run",
+                    differs.map_or("of other workers", |(then, _)| then),
+                    differs.map_or("of others", |(_, now)| now),
+                ),
+            }),
+        }
+    }
+
     /// Commits one batch. When this returns, a kill no longer loses it.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ const REQUEST_US: [f64; 2] = [1.0, 8.0];
 /// # Errors
 /// The user's mistakes in the search space or the trace.
 pub fn run(args: &CheckArgs) -> Result<Exit, CliError> {
-    let study = space::load(&args.space, &args.overrides.set)?;
+    let study = space::load(&args.space, &args.overrides.all())?;
     terminal::warn(&study.warnings);
     let loaded = workload::load_with_notes(&study.workload)?;
     terminal::notes(&loaded.notes);

@@ -25,6 +25,7 @@ pub mod terminal;
 pub mod timing;
 pub mod trace;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use error::CliError;
@@ -75,6 +76,25 @@ pub struct Overrides {
     /// `--set workload.limit=500`; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// How servers differ from the pass times, in place of the file's `timing.calibration`: none,
+    /// default, or a file that `validate` wrote
+    #[arg(long, value_name = "none|default|FILE", value_parser = NonEmptyStringValueParser::new())]
+    pub calibration: Option<String>,
+}
+
+impl Overrides {
+    /// Everything as `KEY=VALUE`.
+    pub fn all(&self) -> Vec<String> {
+        let mut all = self.set.clone();
+        let quoted = |name: &String| toml::Value::String(name.clone()).to_string();
+        all.extend(self.calibration.as_ref().map(|name| format!("timing.calibration={}", quoted(name))));
+        all
+    }
+
+    /// Whether nothing is laid over the file.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.calibration.is_none()
+    }
 }
 
 /// The definition that everything about the command line is made from.

@@ -47,7 +47,7 @@ pub struct ReplayArgs {
 /// cannot serve its workload; failures to write.
 pub fn run(args: &ReplayArgs) -> Result<Exit, CliError> {
     let output = args.per_request.as_deref().map(Output::for_path).transpose()?;
-    let study = space::load_replay(&args.config, &args.overrides.set)?;
+    let study = space::load_replay(&args.config, &args.overrides.all())?;
     terminal::warn(&study.warnings);
 
     let started = Instant::now();

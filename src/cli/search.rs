@@ -84,6 +84,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let mut run = match resumed {
         Some(run) => {
             run.check_workload(&workload.source, &workload.sha256)?;
+            run.check_timing(&evaluator.timing_provenance())?;
             RunDir::resume(run.path(), threads, SystemTime::now())?
         }
         None => {
@@ -172,7 +173,7 @@ impl SearchArgs {
     /// The study that the command line describes.
     fn load(&self) -> Result<Study, CliError> {
         let Some(path) = &self.space else { return Err(CliError::user("no search space is given", "name its file")) };
-        let mut set = self.overrides.set.clone();
+        let mut set = self.overrides.all();
         let option = |key: &str, value: Option<String>| value.map(|v| format!("{key}={v}"));
         set.extend(option("search.strategy", self.strategy.clone()));
         set.extend(option("search.budget", self.budget.map(|n| n.to_string())));
@@ -195,14 +196,14 @@ impl SearchArgs {
             }
         } else {
             let is_other = |given: Option<u64>, recorded: u64| given.is_some_and(|given| given != recorded);
-            if !self.overrides.set.is_empty()
+            if !self.overrides.is_empty()
                 || self.strategy.as_ref().is_some_and(|s| *s != manifest.run.strategy)
                 || is_other(self.budget, manifest.run.budget as u64)
                 || is_other(self.seed, manifest.run.seed)
             {
                 return differs(
                     "a run that is resumed keeps the options that it was started with",
-                    "leave out --set, --strategy, --budget and --seed; or start a new run",
+                    "leave out --set, --calibration, --strategy, --budget and --seed; or start a new run",
                 );
             }
         }

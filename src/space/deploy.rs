@@ -76,7 +76,7 @@ impl<'a> Deployer<'a> {
     /// Builds the timing of every worker shape in the study's space.
     pub fn new(study: &'a Study, workload: &Workload) -> Self {
         let build = |shape: WorkerShape| {
-            let timing = study.timing.build(&shape);
+            let timing = study.build_timing(&shape);
             (shape, timing)
         };
         let shapes = study.worker_shapes().into_iter().map(build).collect();

@@ -8,6 +8,7 @@ use super::error::{SpaceError, SpaceErrors};
 use super::source::{Finding, Source, Sources, Span};
 use super::tree::{self, Entry, Raw};
 use super::{Study, check, domains, formulas, goals, requests, scalar, sections};
+use crate::catalog::Backend;
 use crate::timing::TimingSpec;
 use crate::workload::SourceSpec;
 
@@ -183,6 +184,13 @@ fn read_study(
         let absolute = std::path::absolute(&options.path).unwrap_or_else(|_| options.path.clone());
         tree::set(document, "timing.path", Raw::Text(absolute.to_string_lossy().into_owned()));
     }
+    let (calibration, calibration_file) = sections::calibration(&checked, path.and_then(Path::parent), sources)?;
+    if let (Some(found), Some(file)) = (checked.given("timing.calibration"), &calibration_file)
+        && found.span.is_override()
+    {
+        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.clone());
+        tree::set(document, "timing.calibration", Raw::Text(absolute.to_string_lossy().into_owned()));
+    }
     let stem = path.and_then(Path::file_stem).map(|s| scalar::to_file_name(&s.to_string_lossy()));
     let study = Study {
         name: checked.text("study.name").or(stem).unwrap_or_else(|| "study".into()),
@@ -200,6 +208,8 @@ fn read_study(
         gpu_memory_utilization: checked.real("hardware.gpu_memory_utilization"),
         workload,
         timing,
+        calibration,
+        calibration_file,
         speculation: sections::speculation(&checked)?,
         peer_compat: checked.flag("twin.peer_compat")?,
         pass_by_pass: checked.flag("twin.pass_by_pass")?,
@@ -212,7 +222,29 @@ fn read_study(
         document: Vec::new(),
     };
     check_timing(&study, &checked, sources);
+    check_calibration(&study, &checked, sources);
     Some(study)
+}
+
+/// A backend of the space that the calibration knows nothing of.
+fn check_calibration(study: &Study, checked: &check::Checked, sources: &mut Sources) {
+    let (Some(calibration), Some(found)) = (&study.calibration, checked.given("timing.calibration")) else { return };
+    let mut missing: Vec<&str> = study
+        .worker_shapes()
+        .iter()
+        .map(|s| s.backend)
+        .filter(|b| calibration.of(*b).is_none())
+        .map(Backend::name)
+        .collect();
+    missing.dedup();
+    if let Some(name) = missing.first() {
+        let finding = Finding::new(
+            format!("the calibration has no [{name}], which `engine.backend` may be"),
+            "it was fitted without a measurement of that backend",
+            "search its backends only, or write calibration = \"default\"",
+        );
+        sources.error(found.span, "timing.calibration", finding);
+    }
 }
 
 /// A quantisation that was measured for no worker of the space.

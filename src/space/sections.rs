@@ -10,9 +10,9 @@ use super::domains::Given;
 use super::source::{Finding, Sources};
 use super::{SearchSpec, Value};
 use crate::catalog::{self, Attention, Dtype, GpuSpec, ModelSpec, MoeSpec};
-use crate::timing::TimingSpec;
 use crate::timing::perfdb::{self, PerfDbOptions};
 use crate::timing::surface::SurfaceOptions;
+use crate::timing::{Calibration, TimingSpec};
 use crate::twin::deployment::{Sla, Speculation};
 
 /// `[model]`: the architecture and its number formats.
@@ -139,6 +139,39 @@ pub(crate) fn timing(checked: &Checked, base: Option<&Path>, sources: &mut Sourc
         }
         _ => TimingSpec::Surface(surface),
     })
+}
+
+/// `[timing] calibration`: what it says, and the file that it is in where it is one. The path is made
+/// absolute or relative to `base`, the directory of the file.
+pub(crate) fn calibration(
+    checked: &Checked,
+    base: Option<&Path>,
+    sources: &mut Sources,
+) -> Option<(Option<Calibration>, Option<PathBuf>)> {
+    let name = checked.text("timing.calibration")?;
+    let Some(found) = checked.given("timing.calibration") else { return Some((None, None)) };
+    let is_file = !["none", "default"].contains(&name.as_str());
+    let base = base.filter(|_| !found.span.is_override());
+    let calibration = match Calibration::named(&name, base) {
+        Ok(calibration) => calibration,
+        Err(reason) => {
+            let remedy =
+                "write none, default, or a file that `servescout validate` or `servescout fidelity --fit` wrote";
+            let finding = Finding::new(format!("cannot read the calibration: {reason}"), "", remedy);
+            sources.error(found.span, "timing.calibration", finding);
+            return None;
+        }
+    };
+    if let (Some(_), Some(host)) = (&calibration, checked.given("timing.host_ms")) {
+        let finding = Finding::new(
+            "`timing.host_ms` has no meaning beside a calibration",
+            "the calibration says what the host adds",
+            "leave out one of them",
+        );
+        sources.error(host.span, "timing.host_ms", finding);
+    }
+    let file = is_file.then(|| base.map_or_else(|| PathBuf::from(&name), |base| base.join(&name)));
+    Some((calibration, file))
 }
 
 /// `[speculation]`: acceptance rates by position, and the cost of drafting.

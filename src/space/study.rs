@@ -7,7 +7,7 @@ use super::schema::{self, Active};
 use super::tree::{self, Entry, Raw};
 use super::{Candidate, Space, Value, deploy};
 use crate::catalog::{Dtype, GpuSpec, ModelSpec};
-use crate::timing::{TimingSpec, WorkerShape};
+use crate::timing::{Calibration, Timing, TimingSpec, WorkerShape};
 use crate::twin::deployment::Sla;
 use crate::workload::{Load, SourceSpec, Workload, WorkloadSpec};
 
@@ -45,6 +45,10 @@ pub struct Study {
     pub workload: WorkloadSpec,
     /// `[timing]`.
     pub timing: TimingSpec,
+    /// `[timing] calibration`: how servers differ from it.
+    pub calibration: Option<Calibration>,
+    /// The file that it was read from; `None` where it is the default, or none.
+    pub calibration_file: Option<PathBuf>,
     /// `[speculation]`: acceptance rates and the cost of drafting.
     pub speculation: (Vec<f64>, f64),
     /// `[twin] peer_compat`.
@@ -137,6 +141,19 @@ impl Study {
         self.objectives.iter().map(|o| if o.maximize { -metrics[o.metric] } else { metrics[o.metric] }).collect()
     }
 
+    /// The timing of a worker: `[timing]`, under the factors of its calibration where there is one.
+    /// Engines are taken to schedule ahead, as current ones do.
+    ///
+    /// # Errors
+    /// As [`TimingSpec::build`]; when the calibration has nothing on the worker's backend.
+    pub fn build_timing(&self, shape: &WorkerShape) -> Result<Timing, String> {
+        let Some(calibration) = &self.calibration else { return self.timing.build(shape) };
+        let own = calibration
+            .of(shape.backend)
+            .ok_or_else(|| format!("the calibration has no [{}]", shape.backend.name()))?;
+        self.timing.build_corrected(shape, own.factors.of_passes(shape, true))
+    }
+
     /// Every worker that some candidate may have: each backend with each tensor-parallel size.
     pub fn worker_shapes(&self) -> Vec<WorkerShape> {
         let levels =
@@ -177,6 +194,9 @@ impl Study {
         }
         if let TimingSpec::PerfDb(options) = &self.timing {
             tree::set(&mut document, "timing.path", Raw::Text(relative_path(&options.path, directory)));
+        }
+        if let Some(file) = &self.calibration_file {
+            tree::set(&mut document, "timing.calibration", Raw::Text(relative_path(file, directory)));
         }
         format!("{}\n{}", tree::write(&document), self.space.to_toml(candidate))
     }

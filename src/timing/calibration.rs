@@ -124,6 +124,7 @@ impl Factors {
             decode: self.decode,
             host_ms: if schedules_ahead { self.host_ms } else { self.sync_host_ms },
             prompt_host_ms: self.prompt_host_ms,
+            request_ms: self.request_ms,
         }
     }
 }

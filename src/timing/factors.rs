@@ -16,6 +16,19 @@ pub struct PassFactors {
     pub host_ms: f64,
     /// What the host adds to a pass that prefills, ms: it is not launched as one CUDA graph.
     pub prompt_host_ms: f64,
+    /// From a client's sending to the engine and back, ms: no part of any pass, but of the time to
+    /// first token and of the end-to-end latency.
+    pub request_ms: f64,
+}
+
+impl PassFactors {
+    /// The factors in words, for the provenance of a timing.
+    pub fn words(&self) -> String {
+        let PassFactors { prefill, decode, host_ms, prompt_host_ms, request_ms } = self;
+        format!(
+            "calibrated: prefill x {prefill}, decode x {decode}, host {host_ms} ms a pass and {prompt_host_ms} ms more with prompts, {request_ms} ms a request"
+        )
+    }
 }
 
 /// A timing and the factors by which servers differ from it.
@@ -37,7 +50,7 @@ impl Corrected {
         let f = &self.factors;
         let decoding = if load.decode_seqs > 0 {
             let alone = PassLoad::decode(load.decode_seqs, load.decode_context_tokens, load.kv_pool_tokens);
-            self.inner.pass_ms(&alone)
+            self.inner.pass_ms(&PassLoad { draft_tokens: load.draft_tokens, ..alone })
         } else {
             0.0
         };
@@ -67,7 +80,12 @@ impl Corrected {
     /// As [`Timing::provenance`].
     pub fn provenance(&self) -> Provenance {
         let inner = self.inner.provenance();
-        Provenance { label: format!("{}; calibrated", inner.label), ..inner }
+        Provenance { label: format!("{}; {}", inner.label, self.factors.words()), ..inner }
+    }
+
+    /// Time of a request outside passes, ms.
+    pub(super) fn request_ms(&self) -> f64 {
+        self.factors.request_ms
     }
 }
 
@@ -80,7 +98,7 @@ mod tests {
     #[test]
     fn prompts_pay_for_what_they_add() {
         let inner = Timing::Polynomial { floor_means: false };
-        let factors = PassFactors { prefill: 1.5, decode: 0.9, host_ms: 2.0, prompt_host_ms: 3.0 };
+        let factors = PassFactors { prefill: 1.5, decode: 0.9, host_ms: 2.0, prompt_host_ms: 3.0, request_ms: 0.0 };
         let corrected = Timing::Corrected(Arc::new(Corrected::new(inner.clone(), factors)));
         let decode = PassLoad::decode(8, 8000, 100_000);
         let mixed = decode.with_prefill(1000, 0, true);

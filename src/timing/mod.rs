@@ -98,6 +98,27 @@ impl Timing {
         }
     }
 
+    /// The timing with corrections. A measured surface takes them into its tables.
+    #[must_use]
+    pub fn corrected(self, factors: PassFactors) -> Timing {
+        if let Timing::Surface(surface) = &self
+            && let Some(corrected) = surface.corrected(&factors)
+        {
+            return Timing::Surface(Arc::new(corrected));
+        }
+        Timing::Corrected(Arc::new(Corrected::new(self, factors)))
+    }
+
+    /// What every request takes outside passes, ms: part of its time to first token and of its
+    /// end-to-end latency. 0 unless a calibration says otherwise.
+    pub fn request_ms(&self) -> f64 {
+        match self {
+            Timing::Surface(surface) => surface.request_ms(),
+            Timing::Corrected(corrected) => corrected.request_ms(),
+            _ => 0.0,
+        }
+    }
+
     /// What the durations rest on.
     pub fn provenance(&self) -> Provenance {
         match self {

@@ -6,7 +6,7 @@ use super::default_host_ms;
 use super::perfdb::{self, PerfDbOptions};
 use super::roofline::Roofline;
 use super::surface::{self, SurfaceOptions};
-use super::{Timing, WorkerShape};
+use super::{PassFactors, Timing, WorkerShape};
 
 /// A kind of timing and its settings: `[timing]` of a search space.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +74,30 @@ impl TimingSpec {
                 }))
             }
         }
+    }
+}
+
+impl TimingSpec {
+    /// The timing of one worker under the factors of a calibration, which also say all that the host
+    /// adds: measured tables and the roofline are then taken without host time of their own.
+    ///
+    /// # Errors
+    /// As [`TimingSpec::build`].
+    pub fn build_corrected(&self, shape: &WorkerShape, factors: PassFactors) -> Result<Timing, String> {
+        let bare = |surface: &SurfaceOptions| SurfaceOptions { host_ms: Some(0.0), ..surface.clone() };
+        let timing = match self {
+            TimingSpec::Roofline => {
+                shape.check()?;
+                Timing::Roofline(Arc::new(Roofline::new(shape, 0.0)))
+            }
+            TimingSpec::Surface(options) => TimingSpec::Surface(bare(options)).build(shape)?,
+            TimingSpec::PerfDb(options) => {
+                let surface = bare(&options.surface);
+                TimingSpec::PerfDb(PerfDbOptions { surface, ..options.clone() }).build(shape)?
+            }
+            TimingSpec::Polynomial { .. } | TimingSpec::Fixed { .. } => self.build(shape)?,
+        };
+        Ok(timing.corrected(factors))
     }
 }
 

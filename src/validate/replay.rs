@@ -12,7 +12,8 @@ use crate::catalog::Backend;
 use crate::timing::calibration::Factors;
 use crate::timing::memory::kv_capacity;
 use crate::timing::{
-    Calibration, Corrected, PerfDbOptions, SurfaceOptions, Timing, TimingSpec, WorkerShape, default_host_ms,
+    Calibration, Corrected, PassFactors, PerfDbOptions, SurfaceOptions, Timing, TimingSpec, WorkerShape,
+    default_host_ms,
 };
 use crate::twin::deployment::{EngineConfig, Pool, RouterConfig, Sla};
 use crate::twin::metrics::Metric;
@@ -122,7 +123,8 @@ pub fn factors(calibration: Option<&Calibration>, backend: Backend) -> Factors {
 impl Prepared<'_> {
     /// Simulates the point under these factors.
     pub fn predict(&self, factors: &Factors, seed: u64) -> Prediction {
-        let passes = factors.of_passes(&self.shape, self.schedules_ahead);
+        // What a request takes outside passes is added below.
+        let passes = PassFactors { request_ms: 0.0, ..factors.of_passes(&self.shape, self.schedules_ahead) };
         let deployment = Deployment {
             topology: Topology::Aggregated(Pool {
                 workers: 1,

@@ -129,6 +129,13 @@ const OTHERS: &[Key] = &[
         value(Literal::Text("surface")),
         "`surface`: measured tables, and the roofline where nothing was measured; `perfdb`: the same out of the tables of your own aiconfigurator-core (`servescout timing import`); `roofline`: physics of the model on the GPU, an estimate; `polynomial`: the peer simulator's default, the same for every model, GPU and shape; `fixed`: constant times.",
     ),
+    Key {
+        path: "timing.calibration",
+        kind: Kind::Path,
+        fallback: value(Literal::Text("none")),
+        doc: "Factors by which servers differ from the pass times, host time included: `none`; `default`, fitted to public measurements (docs/fidelity.md); or a file that `servescout validate` wrote. `host_ms` is left out beside it.",
+        ..DEFAULT
+    },
     when(
         Key {
             path: "timing.path",

@@ -63,6 +63,17 @@ impl<const PER_OCTAVE: u32> Cells<PER_OCTAVE> {
         Cells { lines: lines.into(), rows, ends: ends.into(), origin }
     }
 
+    /// Every value times a factor.
+    pub fn scaled(&self, factor: f64) -> Self {
+        let scale = |line: &[f32; 2]| line.map(|v| (f64::from(v) * factor) as f32);
+        Cells {
+            lines: self.lines.iter().map(scale).collect(),
+            rows: self.rows,
+            ends: self.ends.clone(),
+            origin: self.origin,
+        }
+    }
+
     /// The cell of a length of 0 or more.
     #[inline]
     pub fn cell(&self, length: f64) -> usize {

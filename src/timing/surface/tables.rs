@@ -7,8 +7,8 @@ use super::cells::Cells;
 use super::library::Axes;
 use super::parts::{Knots, Parts};
 use crate::catalog::Backend;
-use crate::timing::Provenance;
 use crate::timing::load::{DecodeRun, PassLoad};
+use crate::timing::{PassFactors, Provenance};
 
 /// Largest pass whose token duration is stored densely.
 const DENSE_TOKENS: u32 = 16_384;
@@ -47,6 +47,11 @@ pub struct Surface {
     decode_tokens: Option<Dense>,
     aic_parity: bool,
     host_ms: f64,
+    /// What corrections leave beside the scaled tables: host time of passes that prefill, the factor
+    /// of prompts over that of decoding, time of a request outside passes.
+    prompt_host_ms: f64,
+    prompts_over_decode: f64,
+    request_ms: f64,
     kind: &'static str,
     label: String,
     source: String,
@@ -90,10 +95,48 @@ impl Surface {
             decode_tokens,
             aic_parity: how.aic_parity,
             host_ms: how.host_ms,
+            prompt_host_ms: 0.0,
+            prompts_over_decode: 1.0,
+            request_ms: 0.0,
             kind: how.kind,
             label: parts.label.clone(),
             source: parts.source.clone(),
         }
+    }
+
+    /// The surface with corrections in its tables, so that asking it costs no more: equal to
+    /// [`Corrected`](crate::timing::Corrected) to the precision of the tables. `None` in parity with
+    /// the source, whose passes do not split into prompts and decoding.
+    pub(in crate::timing) fn corrected(&self, factors: &PassFactors) -> Option<Surface> {
+        if self.aic_parity {
+            return None;
+        }
+        let PassFactors { prefill, decode, .. } = *factors;
+        Some(Surface {
+            tokens: self.tokens.scaled(prefill),
+            sampled: self.sampled.scaled(prefill),
+            decode_only: self.decode_only.scaled(decode),
+            decode: self.decode.scaled(decode),
+            // It holds roots.
+            context: self.context.scaled(prefill.sqrt()),
+            context_constant_ms: prefill * self.context_constant_ms,
+            prefill_samples: self.prefill_samples,
+            decode_tokens: self.decode_tokens.as_ref().map(|tokens| tokens.scaled(prefill)),
+            aic_parity: false,
+            // What it had scales as the pass that it is part of.
+            host_ms: decode * self.host_ms + factors.host_ms,
+            prompt_host_ms: factors.prompt_host_ms,
+            prompts_over_decode: prefill / decode,
+            request_ms: factors.request_ms,
+            kind: self.kind,
+            label: format!("{}; {}", self.label, factors.words()),
+            source: self.source.clone(),
+        })
+    }
+
+    /// Time of a request outside passes, ms.
+    pub(in crate::timing) fn request_ms(&self) -> f64 {
+        self.request_ms
     }
 
     /// What the durations rest on.
@@ -119,10 +162,16 @@ impl Surface {
                 + self.decode.at(load.decode_seqs, mean(load.decode_context_tokens, load.decode_seqs));
         }
         let mut ms = self.host_ms
+            + self.prompt_host_ms
             + self.tokens.at(load.new_tokens + decode_seqs + load.draft_tokens)
             + self.prefill_attention_ms(load);
         if decode_seqs > 0 {
             ms += self.decode.at(load.decode_seqs, mean(load.decode_context_tokens, load.decode_seqs));
+            if self.prompts_over_decode != 1.0 {
+                // Decoding sequences have their own factor for their share of the products too.
+                let own = self.decode_products_ms(load.decode_seqs + load.draft_tokens as u32);
+                ms += own * (1.0 - self.prompts_over_decode);
+            }
         }
         let sampled = match (self.aic_parity, self.prefill_samples) {
             (false, _) => load.sampled_seqs,
@@ -157,13 +206,18 @@ impl Surface {
 
     #[inline]
     fn decode_only_ms(&self, seqs: u32) -> f64 {
-        self.host_ms
-            + if seqs <= DENSE_SEQS {
-                self.decode_only.at(u64::from(seqs))
-            } else {
-                self.decode_tokens.as_ref().unwrap_or(&self.tokens).at(u64::from(seqs))
-                    + self.sampled.at(u64::from(seqs))
-            }
+        self.host_ms + self.decode_products_ms(seqs)
+    }
+
+    /// Everything but attention and host of a pass that only decodes.
+    #[inline]
+    fn decode_products_ms(&self, seqs: u32) -> f64 {
+        if seqs <= DENSE_SEQS {
+            self.decode_only.at(u64::from(seqs))
+        } else {
+            let tokens = self.decode_tokens.as_ref().unwrap_or(&self.tokens);
+            (tokens.at(u64::from(seqs)) + self.sampled.at(u64::from(seqs))) / self.prompts_over_decode
+        }
     }
 
     /// Attention of the prefilling sequences. The table holds sequences without prefix; a prefix
@@ -184,7 +238,7 @@ impl Surface {
         // A suffix reads the cache of its prefix at least as a decoding sequence does. Asked even
         // without a prefix: a branch that half of the passes take costs more than the answer.
         let read = self.decode.at(load.prefill_seqs, lengths * share);
-        let read = if load.prefix_tokens > 0 { read } else { 0.0 };
+        let read = if load.prefix_tokens > 0 { read * self.prompts_over_decode } else { 0.0 };
         computed.max(read) + self.context_constant_ms
     }
 }
@@ -252,6 +306,14 @@ impl Dense {
         }
         ms[0] = 0.0;
         Dense { ms: ms.into_iter().map(|v| v as f32).collect(), tail }
+    }
+
+    /// Every duration times a factor.
+    fn scaled(&self, factor: f64) -> Dense {
+        Dense {
+            ms: self.ms.iter().map(|&ms| (f64::from(ms) * factor) as f32).collect(),
+            tail: self.tail.iter().map(|&(x, ms)| (x, ms * factor)).collect(),
+        }
     }
 
     #[inline]

@@ -73,6 +73,8 @@ pub struct Cluster<'a> {
     next_session: usize,
     /// Requests not ended.
     left: usize,
+    /// What every request takes on its way to the engine and back, ms.
+    request_ms: f64,
     scale_events: u64,
     /// Killed workers whose last pass is in flight.
     dying: Vec<usize>,
@@ -138,6 +140,7 @@ impl<'a> Cluster<'a> {
         let mut cluster = Cluster {
             fleet: Fleet::new(moulds),
             requests: Requests::new(workload, first.engine.max_model_len),
+            request_ms: first.timing.request_ms(),
             paths,
             deployment,
             stages,

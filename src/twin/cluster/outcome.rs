@@ -15,7 +15,7 @@ impl Cluster<'_> {
         let is_measured = |t: &f64| *t >= measured_from_ms;
         let start = states.iter().map(|s| s.arrival_ms).filter(is_measured).fold(f64::INFINITY, f64::min);
         let records: Vec<RequestRecord> =
-            states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r)).collect();
+            states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r, self.request_ms)).collect();
         let measured: Vec<RequestRecord>;
         let counted = if measured_from_ms > 0.0 {
             measured =
@@ -46,10 +46,12 @@ impl Cluster<'_> {
 }
 
 impl RequestState {
-    fn record(&self, request: &Request) -> RequestRecord {
+    /// `request_ms` is what the way to the engine and back takes.
+    fn record(&self, request: &Request, request_ms: f64) -> RequestRecord {
         let completed = self.status == Status::Completed;
-        let ttft_ms = self.first_token_ms - self.arrival_ms;
-        let e2e_ms = if completed && self.output_tokens > 0 { self.last_token_ms - self.arrival_ms } else { f64::NAN };
+        let since_arrival = |at_ms: f64| at_ms - self.arrival_ms + request_ms;
+        let ttft_ms = since_arrival(self.first_token_ms);
+        let e2e_ms = if completed && self.output_tokens > 0 { since_arrival(self.last_token_ms) } else { f64::NAN };
         let output_tokens = if completed { self.output_tokens } else { self.generated };
         RequestRecord {
             row: request.row,

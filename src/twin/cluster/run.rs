@@ -222,12 +222,14 @@ impl Cluster<'_> {
         self.with_controllers(|cluster, controller| controller.ended(now_ms, request, cluster));
         let workload = self.requests.workload;
         let r = &workload.requests[request as usize];
+        // The client hears of it later than the engine.
+        let heard_ms = now_ms + self.request_ms;
         if let Some(&next) = workload.session(r.session as usize).get(r.turn as usize + 1) {
-            self.schedule(now_ms + workload.requests[next as usize].delay_ms, next);
+            self.schedule(heard_ms + workload.requests[next as usize].delay_ms, next);
         } else if workload.load != Load::Open && self.next_session < workload.sessions() {
             let first = workload.session(self.next_session)[0];
             self.next_session += 1;
-            self.schedule(now_ms, first);
+            self.schedule(heard_ms, first);
         }
     }
 }
