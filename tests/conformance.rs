@@ -13,7 +13,9 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
-use servescout::twin::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology};
+use servescout::twin::deployment::{
+    Charge, Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
+};
 use servescout::twin::router::{Chooser, Cost, Facts, Kv, Needs, Router};
 use servescout::twin::{self, RequestRecord, Role, Status};
 use servescout::workload::{self, Workload, WorkloadSpec};
@@ -26,7 +28,7 @@ struct Case {
     peer: Vec<Value>,
 }
 
-/// The peer's aggregated cases; none, and said so, where the reference data is not beside the project.
+/// The peer's cases; none, and said so, where the reference data is not beside the project.
 fn cases(wanted: impl Fn(&str) -> bool) -> Vec<Case> {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let dir = shared.join("reference/dynosim");
@@ -39,30 +41,49 @@ fn cases(wanted: impl Fn(&str) -> bool) -> Vec<Case> {
         .filter(|name| wanted(name))
         .collect();
     names.sort();
-    names.iter().filter_map(|name| Case::load(&dir, name, &shared.join("traces"))).collect()
+    names.iter().map(|name| Case::load(&dir, name, &shared.join("traces"))).collect()
 }
 
 impl Case {
-    /// Reads a case; `None` when it is not an aggregated one.
-    fn load(dir: &Path, name: &str, traces: &Path) -> Option<Case> {
+    /// Reads a case.
+    fn load(dir: &Path, name: &str, traces: &Path) -> Case {
         let config: Value =
             serde_json::from_reader(File::open(dir.join(format!("{name}.config.json"))).unwrap()).unwrap();
-        if config["topology"] != "aggregated" {
-            return None;
-        }
-        let engine = &config["args"]["engine"];
-        let number = |key: &str| engine[key].as_u64().unwrap_or_else(|| panic!("{name}: no {key}")) as u32;
-        let engine = EngineConfig {
-            backend: match engine["backend"].as_str() {
-                Some("vllm") => Backend::Vllm,
-                Some("sglang") => Backend::Sglang,
-                other => panic!("{name}: backend {other:?}"),
+        let pool = |prefix: &str| {
+            let engine = &config[format!("{prefix}args")]["engine"];
+            let number = |key: &str| engine[key].as_u64().unwrap_or_else(|| panic!("{name}: no {key}")) as u32;
+            let engine = EngineConfig {
+                backend: match engine["backend"].as_str() {
+                    Some("vllm") => Backend::Vllm,
+                    Some("sglang") => Backend::Sglang,
+                    other => panic!("{name}: backend {other:?}"),
+                },
+                block_size: number("block_size"),
+                gpu_blocks: number("num_gpu_blocks"),
+                max_num_seqs: number("max_num_seqs"),
+                max_num_batched_tokens: number("max_num_batched_tokens"),
+                ..Default::default()
+            };
+            Pool {
+                workers: config[format!("{prefix}workers")].as_u64().unwrap() as u32,
+                gpus_per_worker: 1,
+                engine,
+                timing: Timing::Polynomial { floor_means: true },
+            }
+        };
+        let topology = match config["topology"].as_str() {
+            Some("disaggregated") => Topology::Disaggregated {
+                prefill: pool("prefill_"),
+                decode: pool("decode_"),
+                transfer: TransferConfig {
+                    gbps: None,
+                    latency_ms: 0.0,
+                    bytes_per_token: 0.0,
+                    charge: Charge::FullPrompt,
+                    contention: false,
+                },
             },
-            block_size: number("block_size"),
-            gpu_blocks: number("num_gpu_blocks"),
-            max_num_seqs: number("max_num_seqs"),
-            max_num_batched_tokens: number("max_num_batched_tokens"),
-            ..Default::default()
+            _ => Topology::Aggregated(pool("")),
         };
         let policy = match config["router"].as_str() {
             Some("round_robin") => RouterPolicy::RoundRobin,
@@ -74,16 +95,11 @@ impl Case {
         spec.concurrency = config["max_in_flight"].as_u64().map(|n| n as u32);
         spec.speedup = config["arrival_speedup_ratio"].as_f64().unwrap_or(1.0);
         let requests = BufReader::new(GzDecoder::new(File::open(dir.join(format!("{name}.jsonl.gz"))).unwrap()));
-        Some(Case {
+        Case {
             name: name.to_owned(),
             workload: workload::load(&spec).unwrap_or_else(|e| panic!("{e}")),
             deployment: Deployment {
-                topology: Topology::Aggregated(Pool {
-                    workers: config["workers"].as_u64().unwrap() as u32,
-                    gpus_per_worker: 1,
-                    engine,
-                    timing: Timing::Polynomial { floor_means: true },
-                }),
+                topology,
                 router: RouterConfig { policy, ..Default::default() },
                 sla: Sla::default(),
                 usd_per_gpu_hour: 1.0,
@@ -91,7 +107,7 @@ impl Case {
                 pass_by_pass: false,
             },
             peer: requests.lines().map(|l| serde_json::from_str(&l.unwrap()).unwrap()).collect(),
-        })
+        }
     }
 
     fn simulate(&self, seed: u64) -> Vec<RequestRecord> {

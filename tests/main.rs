@@ -14,6 +14,7 @@ mod cli_replay;
 mod cli_search;
 mod cli_search_options;
 mod cli_surface;
+mod cluster_properties;
 mod conformance;
 mod determinism;
 mod docs;

@@ -302,7 +302,7 @@ fn admission_keeps_the_first_token_within_its_bound_or_refuses() {
     // Room for every prompt, so that prefill is what is short.
     let run = |router, workload: &Workload| {
         let mut deployment = deployment(4, router);
-        let Topology::Aggregated(pool) = &mut deployment.topology;
+        let Topology::Aggregated(pool) = &mut deployment.topology else { unreachable!() };
         pool.engine.gpu_blocks = 16_384;
         simulate(&deployment, workload, 3, true)
     };

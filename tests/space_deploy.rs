@@ -43,6 +43,7 @@ fn deploy(study: &Study, lengths: &[(u32, u32)], values: &[(&str, Value)]) -> Re
 fn pool(deployment: &Deployment) -> &Pool {
     match &deployment.topology {
         Topology::Aggregated(pool) => pool,
+        other => panic!("{other:?} is not aggregated"),
     }
 }
 

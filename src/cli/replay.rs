@@ -9,7 +9,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::{CliError, Exit, Overrides, report, terminal};
 use crate::archive::{RequestRow, requests_jsonl, requests_parquet, write_atomic};
 use crate::space::{self, Deployer};
-use crate::twin::deployment::Topology;
+use crate::twin::deployment::{Pool, Role};
 use crate::twin::metrics::{METRICS, Metric, Metrics};
 use crate::twin::{self, Deployment, Outcome};
 use crate::units::MS_PER_S;
@@ -101,24 +101,33 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn summary(&self, study: &space::Study) -> String {
-        let Topology::Aggregated(pool) = &self.deployment.topology;
+        let topology = &self.deployment.topology;
+        let pools = topology.pools();
         let Outcome { passes, steps, .. } = self.outcome;
-        let provenance = pool.timing.provenance();
-        let engine = &pool.engine;
+        let provenance = pools[0].1.timing.provenance();
+        let shape = |&(role, pool): &(Role, &Pool)| {
+            let engine = &pool.engine;
+            let role = if role == Role::Aggregated { String::new() } else { format!(" {}", role.name()) };
+            let tp = pool.gpus_per_worker / engine.attention_dp.max(1);
+            let dp = if engine.attention_dp > 1 { format!(" x DP{}", engine.attention_dp) } else { String::new() };
+            (format!("{}{role} x TP{tp}{dp}", pool.workers), engine.gpu_blocks)
+        };
+        let (shapes, blocks): (Vec<String>, Vec<u32>) = pools.iter().map(shape).unzip();
+        let blocks: Vec<String> = blocks.iter().map(u32::to_string).collect();
+        let engine = &pools[0].1.engine;
         format!(
             "model       {} in {}\n\
-             deployment  {} x TP{} = {} GPUs ({}), {}, {} KV blocks of {} tokens each\n\
+             deployment  {} = {} GPUs ({}), {}, {} KV blocks of {} tokens each\n\
              workload    {}: {} requests in {} sessions\n\
              timing      {}: {}\n\
              simulated   {} of service in {:.1} ms, {passes} passes in {steps} steps (loading took {:.1} ms)\n",
             study.model.name,
             study.dtype.name(),
-            pool.workers,
-            pool.gpus_per_worker,
-            pool.workers * pool.gpus_per_worker,
+            shapes.join(" + "),
+            topology.gpus(),
             study.gpu.name,
             engine.backend.name(),
-            engine.gpu_blocks,
+            blocks.join(" and "),
             engine.block_size,
             self.workload.source,
             self.workload.requests.len(),

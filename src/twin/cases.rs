@@ -1,7 +1,7 @@
 //! The replays that speed is quoted on: shapes of deployment with the peer's polynomial timing, on
 //! the one-hour conversation trace or a generated workload like it.
 
-use super::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology};
+use super::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig};
 use crate::catalog::Backend;
 use crate::timing::Timing;
 use crate::workload::spec::{Arrivals, Lengths, SyntheticSpec};
@@ -37,6 +37,14 @@ pub fn cases() -> Vec<Case> {
         concurrency: None,
     };
     let round_robin = case("round_robin_8", Vllm, 8, 512, 16_384, RoundRobin);
+    let disaggregated = |name, backend| {
+        let mut case = case(name, backend, 4, 512, 16_384, RoundRobin);
+        if let Topology::Aggregated(pool) = case.deployment.topology {
+            let transfer = TransferConfig { gbps: Some(50.0), bytes_per_token: 131_072.0, ..Default::default() };
+            case.deployment.topology = Topology::Disaggregated { prefill: pool.clone(), decode: pool, transfer };
+        }
+        case
+    };
     let closed = Case { name: "closed_loop_64", concurrency: Some(64), ..round_robin.clone() };
     vec![
         round_robin,
@@ -46,6 +54,8 @@ pub fn cases() -> Vec<Case> {
         case("sglang_8", Sglang, 8, 512, 16_384, RoundRobin),
         case("sglang_8_page_1", Sglang, 8, 1, 8_388_608, RoundRobin),
         case("kv_8", Vllm, 8, 512, 16_384, Kv),
+        disaggregated("disaggregated_4_4", Vllm),
+        disaggregated("sglang_disaggregated_4_4", Sglang),
         closed,
     ]
 }

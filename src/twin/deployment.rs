@@ -43,6 +43,44 @@ impl Deployment {
 pub enum Topology {
     /// Every worker prefills and decodes.
     Aggregated(Pool),
+    /// Some workers compute prompts and hand them over to others, which generate.
+    Disaggregated { prefill: Pool, decode: Pool, transfer: TransferConfig },
+}
+
+/// Which tokens' KV is sent to a decode worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// The whole prompt's.
+    FullPrompt,
+    /// That which the destination has not in its cache.
+    DestinationMissing,
+}
+
+/// How KV travels from prefill to decode workers (`semantics` 5.5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransferConfig {
+    /// Bandwidth of each worker's link, in each direction, GB/s (decimal); none for no limit.
+    pub gbps: Option<f64>,
+    /// Time before the first byte, ms.
+    pub latency_ms: f64,
+    /// KV of one token, bytes, over all layers.
+    pub bytes_per_token: f64,
+    pub charge: Charge,
+    /// Whether transfers over the same link slow each other down.
+    pub contention: bool,
+}
+
+impl Default for TransferConfig {
+    /// KV arrives at once.
+    fn default() -> Self {
+        TransferConfig {
+            gbps: None,
+            latency_ms: 0.0,
+            bytes_per_token: 0.0,
+            charge: Charge::DestinationMissing,
+            contention: true,
+        }
+    }
 }
 
 impl Topology {
@@ -50,12 +88,14 @@ impl Topology {
     pub fn pools(&self) -> Vec<(Role, &Pool)> {
         match self {
             Topology::Aggregated(pool) => vec![(Role::Aggregated, pool)],
+            Topology::Disaggregated { prefill, decode, .. } => vec![(Role::Prefill, prefill), (Role::Decode, decode)],
         }
     }
 
     fn pools_mut(&mut self) -> Vec<&mut Pool> {
         match self {
             Topology::Aggregated(pool) => vec![pool],
+            Topology::Disaggregated { prefill, decode, .. } => vec![prefill, decode],
         }
     }
 

@@ -33,6 +33,10 @@ pub struct RequestState {
     pub reused: u32,
     pub preemptions: u32,
     pub worker: u32,
+    /// Worker that computes its prompt for another; `u32::MAX` for none.
+    pub prefill_worker: u32,
+    /// How long its KV was on the way.
+    pub transfer_ms: f64,
     /// Rank of attention data parallelism within its worker.
     pub rank: u32,
     pub status: Status,
@@ -67,6 +71,8 @@ pub struct Edge {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgeKind {
     FirstToken,
+    /// Its prompt is complete on a prefill worker, which holds its KV.
+    Held,
     /// Completed or rejected.
     Ended,
 }
@@ -95,6 +101,8 @@ impl<'a> Requests<'a> {
                 reused: 0,
                 preemptions: 0,
                 worker: u32::MAX,
+                prefill_worker: u32::MAX,
+                transfer_ms: f64::NAN,
                 rank: 0,
                 status: Status::Unfinished,
                 decoding: false,

@@ -111,12 +111,15 @@ impl Cluster<'_> {
         let role = self.fleet.worker(id).role;
         let requests = self.fleet.engine_mut(id).evacuate(&mut self.requests);
         for &request in &requests {
-            let target = self.fleet.target(id, self.requests.states[request as usize].rank as usize);
+            let target = self.fleet.target(id, self.rank_of(role, request) as usize);
             self.tell(now_ms, role, |policy, view| policy.withdrawn(request, target, view));
         }
+        let on_the_way = self.lost_worker(now_ms, id);
         self.remove(now_ms, id);
-        for request in requests {
-            self.place(now_ms, role, request);
+        // From a decode worker, all the way again: there is nobody who has the KV.
+        let back = if role == Role::Decode { self.first_role() } else { role };
+        for (role, request) in requests.into_iter().map(|r| (back, r)).chain(on_the_way) {
+            self.send_on(now_ms, role, request);
         }
     }
 
@@ -124,7 +127,7 @@ impl Cluster<'_> {
     pub(super) fn remove_if_drained(&mut self, now_ms: f64, id: usize) {
         if self.fleet.worker(id).state == State::Draining && !self.dying.contains(&id) {
             let engine = self.fleet.engine(id);
-            if engine.in_flight() == 0 && engine.core().now_ms <= now_ms {
+            if engine.in_flight() == 0 && !self.is_bound(id) && engine.core().now_ms <= now_ms {
                 self.remove(now_ms, id);
             }
         }

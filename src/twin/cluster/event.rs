@@ -36,6 +36,12 @@ pub(super) enum Event {
     Died { worker: u32 },
     /// A starting worker becomes active.
     Ready { worker: u32 },
+    /// The KV of a request has arrived, by a transfer that started then.
+    Arrived { request: u32, started: u64 },
+    /// A transfer over shared links ends, if nothing changed since.
+    Links { epoch: u64 },
+    /// A worker between passes does what has gathered on its desk.
+    Between { worker: u32 },
 }
 
 impl Event {
@@ -46,6 +52,8 @@ impl Event {
             Event::Edge { worker, .. } => (0, u64::from(worker)),
             Event::Died { worker } => (1, u64::from(worker)),
             Event::Ready { .. } => (2, 0),
+            Event::Arrived { .. } | Event::Links { .. } => (3, 0),
+            Event::Between { .. } => (4, 0),
         };
         kind << 61 | worker << 40 | sequence & ((1 << 40) - 1)
     }

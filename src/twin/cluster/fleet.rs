@@ -65,6 +65,7 @@ impl Mould {
             let mut core = Core::new(config, &self.pool.timing, self.segments, self.journaled, self.pass_by_pass);
             core.peer_compat = self.peer_compat;
             core.tells_each_pass = self.tells_each_pass;
+            core.role = self.role;
             core
         })
     }

@@ -3,8 +3,8 @@
 //! # Time
 //!
 //! Events at one instant are settled in this order: what ended passes made visible (by worker, then
-//! in the order of the worker's own doing), deaths, workers that become ready, arrivals, the start of
-//! new passes, and last the controllers, which so see a settled cluster. Equal events are first in,
+//! in the order of the worker's own doing), deaths, workers that become ready, KV that arrives, what a
+//! worker does between passes to hand requests over, arrivals, the start of new passes, and last the controllers, which so see a settled cluster. Equal events are first in,
 //! first out. Workers run lazily: a worker is advanced only when it has something to decide, when a
 //! request reaches it, or when somebody reads its cache. When nothing that happens can change an
 //! arrival or a placement, every request is placed first and each worker then runs to its end by
@@ -24,6 +24,8 @@
 mod control;
 mod event;
 pub mod fleet;
+mod handoff;
+mod links;
 mod outcome;
 mod run;
 mod watched;
@@ -75,6 +77,10 @@ pub struct Cluster<'a> {
     left: usize,
     /// What every request takes on its way to the engine and back, ms.
     request_ms: f64,
+    /// Time of the event under way, ms.
+    now_ms: f64,
+    /// Requests on their way between workers, where the deployment is disaggregated.
+    handoffs: Option<handoff::Handoffs>,
     scale_events: u64,
     /// Killed workers whose last pass is in flight.
     dying: Vec<usize>,
@@ -149,6 +155,8 @@ impl<'a> Cluster<'a> {
             sequence: 0,
             next_session: 0,
             left: workload.requests.len(),
+            now_ms: 0.0,
+            handoffs: handoff::Handoffs::new(deployment, workload.requests.len()),
             scale_events: 0,
             dying: Vec::new(),
             controllers,

@@ -67,9 +67,9 @@ impl RequestState {
             reused_tokens: self.reused,
             preemptions: self.preemptions,
             worker: self.worker,
-            prefill_worker: u32::MAX,
+            prefill_worker: self.prefill_worker,
             queue_ms: self.admitted_ms - self.arrival_ms,
-            transfer_ms: f64::NAN,
+            transfer_ms: self.transfer_ms,
         }
     }
 }

@@ -44,6 +44,7 @@ impl Cluster<'_> {
             if now == f64::INFINITY || self.ends_early(now) {
                 return;
             }
+            self.now_ms = now;
             if wake == now && ends_run {
                 self.advance(worker, now);
             } else if event == now {
@@ -52,6 +53,9 @@ impl Cluster<'_> {
                     Event::Edge { worker, request, kind } => self.see(now, worker as usize, request, kind),
                     Event::Died { worker } => self.died(now, worker as usize),
                     Event::Ready { worker } => self.became_ready(now, worker as usize),
+                    Event::Arrived { request, started } => self.arrived(now, request, started),
+                    Event::Links { epoch } => self.links_moved(now, epoch),
+                    Event::Between { worker } => self.between_passes(now, worker as usize),
                 }
             } else if queued == now {
                 self.release(now, queue);
@@ -65,6 +69,7 @@ impl Cluster<'_> {
                 control_ms = self.next_control();
             }
         }
+        self.clear_desks();
     }
 
     /// The worker with the earliest wake, and whether a run of passes that began before ends there:
@@ -128,7 +133,7 @@ impl Cluster<'_> {
     }
 
     /// Takes over a worker's new edges and the time of its next decision.
-    fn refresh(&mut self, worker: usize) {
+    pub(super) fn refresh(&mut self, worker: usize) {
         let Some(mut edges) = self.requests.edges.take() else { return };
         for edge in edges.drain(..) {
             let event = Event::Edge { worker: worker as u32, request: edge.request, kind: edge.kind };
@@ -139,12 +144,13 @@ impl Cluster<'_> {
             true => f64::INFINITY,
             false => self.fleet.engine_mut(worker).wake_ms(&self.paths, &self.requests),
         };
+        self.retry_reservations(worker);
     }
 
     fn arrive(&mut self, now_ms: f64, request: u32) {
         self.requests.states[request as usize].arrival_ms = now_ms;
         self.with_controllers(|cluster, controller| controller.arrived(now_ms, request, cluster));
-        self.place(now_ms, Role::Aggregated, request);
+        self.begin(now_ms, request);
     }
 
     pub(super) fn bring_caches_up_to(&mut self, now_ms: f64, role: Role) {
@@ -183,8 +189,18 @@ impl Cluster<'_> {
         match placement {
             Placement::Worker(target) => {
                 let (worker, rank) = self.fleet.split(target);
-                let state = &mut self.requests.states[request as usize];
-                (state.worker, state.rank) = (worker as u32, rank as u32);
+                let role = self.fleet.worker(worker).role;
+                match role {
+                    Role::Prefill => self.sourced(request, worker, rank),
+                    Role::Aggregated | Role::Decode => {
+                        let state = &mut self.requests.states[request as usize];
+                        (state.worker, state.rank) = (worker as u32, rank as u32);
+                    }
+                }
+                if role == Role::Decode {
+                    self.destined(now_ms, request, worker, rank);
+                    return;
+                }
                 if self.requests.edges.is_some() {
                     self.advance(worker, now_ms);
                 }
@@ -194,6 +210,7 @@ impl Cluster<'_> {
             Placement::Queued => {}
             Placement::Rejected => {
                 self.requests.states[request as usize].status = Status::Rejected;
+                self.refused(now_ms, request);
                 self.end(now_ms, request);
             }
         }
@@ -202,14 +219,24 @@ impl Cluster<'_> {
     /// What a pass made visible: the router's books, the session's next turn, the client's next slot.
     fn see(&mut self, now_ms: f64, worker: usize, request: u32, kind: EdgeKind) {
         let role = self.fleet.worker(worker).role;
-        let target = self.fleet.target(worker, self.requests.states[request as usize].rank as usize);
+        let target = self.fleet.target(worker, self.rank_of(role, request) as usize);
         match kind {
             EdgeKind::FirstToken => {
                 self.tell(now_ms, role, |policy, view| policy.first_token(request, target, view));
                 self.with_controllers(|cluster, controller| controller.first_token(now_ms, request, cluster));
             }
+            EdgeKind::Held => {
+                self.tell(now_ms, role, |policy, view| {
+                    policy.first_token(request, target, view);
+                    policy.ended(request, target, view);
+                });
+                self.held(now_ms, request, worker);
+            }
             EdgeKind::Ended => {
                 self.tell(now_ms, role, |policy, view| policy.ended(request, target, view));
+                if role == Role::Prefill {
+                    self.ended_at_source(now_ms, request);
+                }
                 self.end(now_ms, request);
                 self.remove_if_drained(now_ms, worker);
             }
@@ -217,7 +244,7 @@ impl Cluster<'_> {
     }
 
     /// A request has ended: what follows from that outside the workers.
-    fn end(&mut self, now_ms: f64, request: u32) {
+    pub(super) fn end(&mut self, now_ms: f64, request: u32) {
         self.left -= 1;
         self.with_controllers(|cluster, controller| controller.ended(now_ms, request, cluster));
         let workload = self.requests.workload;

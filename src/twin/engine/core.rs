@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 
 use super::decode::DecodeGroup;
+use super::handoff::{Held, Reservation, Reserved};
 use crate::catalog::Backend;
 use crate::timing::{DecodeRun, PassLoad, Timing};
-use crate::twin::deployment::EngineConfig;
+use crate::twin::deployment::{EngineConfig, Role};
 use crate::twin::kv::pool::KvPool;
 use crate::twin::outcome::Status;
-use crate::twin::request::{EdgeKind, Requests};
+use crate::twin::request::{EdgeKind, RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
 
 /// The state of one worker that every engine keeps.
@@ -23,6 +24,8 @@ pub struct Core {
     pub peer_compat: bool,
     /// Routers must learn of each eviction by the pass that made it, since they hear late.
     pub tells_each_pass: bool,
+    /// What it does for requests.
+    pub role: Role,
     pub kv: KvPool,
     pub decode: DecodeGroup,
     /// Admitted requests in admission order.
@@ -36,6 +39,17 @@ pub struct Core {
     /// Requests whose prompt is complete at the end of the pass in flight.
     pub finishing: Vec<u32>,
     admissions: u64,
+    /// Prompts held for decode workers.
+    pub held: Vec<Held>,
+    /// Room kept for prompts from prefill workers.
+    pub reserved: Vec<Reserved>,
+    /// Requests whose KV came from a prefill worker and that wait for a slot, in order.
+    pub prebuilt: VecDeque<u32>,
+    /// A reservation could not be had: nothing is admitted before it.
+    pub reserving: bool,
+    /// The waiting head has a part of its prompt computed and keeps its blocks: it goes on whatever else
+    /// waits.
+    pub is_cut: bool,
 }
 
 impl Core {
@@ -49,12 +63,18 @@ impl Core {
             pass_by_pass,
             peer_compat: false,
             tells_each_pass: false,
+            role: Role::Aggregated,
             running: Vec::new(),
             waiting: VecDeque::new(),
             inbox: VecDeque::new(),
             now_ms: 0.0,
             finishing: Vec::new(),
             admissions: 0,
+            held: Vec::new(),
+            reserved: Vec::new(),
+            prebuilt: VecDeque::new(),
+            reserving: false,
+            is_cut: false,
         }
     }
 
@@ -95,12 +115,13 @@ impl Core {
 
     /// Requests assigned and not ended.
     pub fn in_flight(&self) -> usize {
-        self.running.len() + self.waiting.len() + self.inbox.len()
+        self.running.len() + self.waiting.len() + self.inbox.len() + self.prebuilt.len()
     }
 
     /// Whether it has nothing to do now.
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty()
+        let holds_back = self.reserving && !self.is_cut;
+        self.running.is_empty() && self.prebuilt.is_empty() && (self.waiting.is_empty() || holds_back)
     }
 
     /// Durations of the decode-only passes ahead.
@@ -132,9 +153,37 @@ impl Core {
         state.reused = state.reused.max(reused);
         requests.tally.recomputed_tokens += u64::from(state.lost.saturating_sub(cached));
         state.lost = 0;
-        state.order = self.admissions;
-        self.admissions += 1;
+        state.order = self.next_order();
         self.running.push(request);
+    }
+
+    /// The next rank in the order of admission.
+    pub fn next_order(&mut self) -> u64 {
+        self.admissions += 1;
+        self.admissions - 1
+    }
+
+    /// Output tokens that a request has left here: a prefill worker stops at the first.
+    pub fn output_left(&self, state: &RequestState) -> u32 {
+        let left = state.output_tokens - state.generated;
+        if self.role == Role::Prefill { left.min(1) } else { left }
+    }
+
+    /// Whether the request's prompt is computed here for another worker.
+    pub fn hands_over(&self, state: &RequestState) -> bool {
+        self.role == Role::Prefill && state.output_tokens > 0
+    }
+
+    /// A request emits its first token here, or its next one after a break.
+    pub fn emit_first(&self, request: u32, requests: &mut Requests) {
+        let now_ms = self.now_ms;
+        let state = &mut requests.states[request as usize];
+        if state.first_token_ms.is_nan() {
+            state.first_token_ms = now_ms;
+            requests.edge(now_ms, request, EdgeKind::FirstToken);
+        } else {
+            requests.tally.itl.add(now_ms - state.last_token_ms, 1);
+        }
     }
 
     /// Adds `chunk` new tokens after `prefix` cached ones to a pass.
@@ -263,6 +312,7 @@ pub trait Engine: std::fmt::Debug {
             }
         }
         let core = self.core_mut();
+        taken.extend(core.prebuilt.drain(..));
         taken.extend(core.waiting.drain(..));
         taken.extend(core.inbox.drain(..).map(|(_, request)| request));
         for &request in &taken {
@@ -272,6 +322,28 @@ pub trait Engine: std::fmt::Debug {
         }
         taken
     }
+
+    /// Takes room for a prompt that is computed elsewhere, with the tokens it had generated before.
+    fn reserve(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) -> Reservation;
+    /// Lets others find the prompt of a request that has become prebuilt.
+    fn publish_prebuilt(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests);
+    /// Gives back the blocks of a request as its state says; full ones stay cached.
+    fn give_back(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests);
+    /// What was promised to a reserved request beyond its blocks is not needed.
+    fn forget_promise(&mut self, _request: u32, _requests: &mut Requests) {}
+    /// Whether a reservation waits, before which nothing is admitted.
+    fn set_reserving(&mut self, reserving: bool) {
+        self.core_mut().reserving = reserving;
+    }
+    /// Brings the clock of a worker without work up to the present.
+    fn catch_up(&mut self, now_ms: f64) {
+        let core = self.core_mut();
+        if core.in_flight() == 0 {
+            core.now_ms = core.now_ms.max(now_ms);
+        }
+    }
+    /// One of its ranks.
+    fn rank_mut(&mut self, rank: usize) -> &mut dyn Engine;
 
     /// Does one pass at `core.now_ms`.
     fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
@@ -315,11 +387,8 @@ pub trait Engine: std::fmt::Debug {
 
     /// Hands over a request that arrives at `at_ms`, not before any handed over earlier.
     fn push(&mut self, at_ms: f64, request: u32) {
-        let core = self.core_mut();
-        if core.in_flight() == 0 {
-            core.now_ms = core.now_ms.max(at_ms);
-        }
-        core.inbox.push_back((at_ms, request));
+        self.catch_up(at_ms);
+        self.core_mut().inbox.push_back((at_ms, request));
     }
 
     /// When this worker next has to be advanced if nothing arrives: the start of a pass that admits

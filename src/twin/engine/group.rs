@@ -10,6 +10,7 @@
 //! by bisection, and the run is cut there.
 
 use super::core::{Core, Engine};
+use super::handoff::Reservation;
 use crate::timing::DecodeRun;
 use crate::twin::request::Requests;
 use crate::workload::prefix::BlockPaths;
@@ -136,6 +137,34 @@ impl Engine for Group {
         self.ranks.iter_mut().for_each(|rank| rank.tell());
     }
 
+    fn reserve(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) -> Reservation {
+        self.ranks[0].reserve(request, paths, requests)
+    }
+
+    fn publish_prebuilt(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.ranks[0].publish_prebuilt(request, paths, requests);
+    }
+
+    fn give_back(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.ranks[0].give_back(request, paths, requests);
+    }
+
+    fn set_reserving(&mut self, reserving: bool) {
+        for rank in &mut self.ranks {
+            rank.set_reserving(reserving);
+        }
+    }
+
+    fn catch_up(&mut self, now_ms: f64) {
+        if self.in_flight() == 0 {
+            self.set_now(self.now_ms().max(now_ms));
+        }
+    }
+
+    fn rank_mut(&mut self, rank: usize) -> &mut dyn Engine {
+        &mut *self.ranks[rank]
+    }
+
     fn in_flight(&self) -> usize {
         self.ranks.iter().map(|rank| rank.in_flight()).sum()
     }
@@ -145,9 +174,7 @@ impl Engine for Group {
     }
 
     fn push_to(&mut self, rank: usize, at_ms: f64, request: u32) {
-        if self.in_flight() == 0 {
-            self.set_now(self.now_ms().max(at_ms));
-        }
+        self.catch_up(at_ms);
         self.ranks[rank].core_mut().receive(at_ms, request);
     }
 

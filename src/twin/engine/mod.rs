@@ -7,6 +7,7 @@
 pub mod core;
 pub mod decode;
 pub mod group;
+pub mod handoff;
 pub mod sglang;
 pub mod speculation;
 pub mod vllm;

@@ -15,9 +15,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::core::{Core, Engine};
+use super::handoff::Reservation;
 use crate::timing::PassLoad;
-use crate::twin::deployment::WaitingOrder;
-use crate::twin::request::{EdgeKind, RequestState, Requests};
+use crate::twin::deployment::{Role, WaitingOrder};
+use crate::twin::request::{RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
 
 /// Most output tokens that admission reserves for one request.
@@ -201,7 +202,7 @@ impl Sglang {
                 break;
             }
             let is_last = chunk == extend;
-            let output = if is_last { (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS) } else { 0 };
+            let output = if is_last { self.core.output_left(state).min(CLIP_NEW_TOKENS) } else { 0 };
             let charge = f64::from(pages * page) + f64::from(output);
             let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
             let need = Need { request, charge, pages: pages + pinned, hit, is_loose: pinned > 0 };
@@ -239,6 +240,7 @@ impl Sglang {
                 break;
             }
         }
+        self.core.is_cut = self.chunked.is_some();
         !self.batch.is_empty()
     }
 
@@ -265,7 +267,7 @@ impl Sglang {
     fn can_never_fit(&self, state: &RequestState) -> bool {
         let page = u64::from(self.page());
         let prompt = u64::from(state.known()).div_ceil(page) * page;
-        let output = u64::from((state.output_tokens - state.generated).min(CLIP_NEW_TOKENS));
+        let output = u64::from(self.core.output_left(state).min(CLIP_NEW_TOKENS));
         self.core.config.max_model_len.is_some_and(|most| state.input_tokens >= most)
             || prompt + output >= self.core.pool_tokens()
     }
@@ -331,7 +333,7 @@ impl Sglang {
         for index in 0..self.core.finishing.len() {
             let request = self.core.finishing[index];
             let state = &mut requests.states[request as usize];
-            if state.output_tokens - state.generated <= 1 {
+            if self.core.output_left(state) <= 1 {
                 continue;
             }
             if is_late {
@@ -349,6 +351,12 @@ impl Sglang {
         for index in 0..self.core.finishing.len() {
             let request = self.core.finishing[index];
             if !requests.states[request as usize].decoding {
+                if self.core.hands_over(&requests.states[request as usize]) {
+                    self.insert(request, paths, requests);
+                    self.core.hold(request, requests);
+                    self.blocked_on = None;
+                    continue;
+                }
                 self.core.emit_after_prefill(request, requests);
                 self.insert(request, paths, requests);
                 self.end(request, paths, requests);
@@ -364,7 +372,7 @@ impl Sglang {
     fn first_token_pages(&self, requests: &Requests) -> u32 {
         let opens = |&&request: &&u32| {
             let state = &requests.states[request as usize];
-            state.output_tokens - state.generated > 1 && state.known().is_multiple_of(self.page())
+            self.core.output_left(state) > 1 && state.known().is_multiple_of(self.page())
         };
         self.core.finishing.iter().filter(opens).count() as u32
     }
@@ -455,7 +463,7 @@ impl Sglang {
         }
         self.core.decode.advance(1);
         for index in 0..self.late.len() {
-            self.emit_late(self.late[index], requests);
+            self.core.emit_first(self.late[index], requests);
         }
         self.late.clear();
         self.after_decode(1, &requests.states);
@@ -466,15 +474,15 @@ impl Sglang {
         self.end_finished(paths, requests);
     }
 
-    /// A late request emits the token that its prompt gave.
-    fn emit_late(&mut self, request: u32, requests: &mut Requests) {
-        let now_ms = self.core.now_ms;
-        let state = &mut requests.states[request as usize];
-        if state.first_token_ms.is_nan() {
-            state.first_token_ms = now_ms;
-            requests.edge(now_ms, request, EdgeKind::FirstToken);
-        } else {
-            requests.tally.itl.add(now_ms - state.last_token_ms, 1);
+    /// Lets prebuilt requests in while there are slots: like late ones, they emit their first token in
+    /// the next decode pass.
+    fn enter(&mut self, requests: &mut Requests) {
+        while let Some(request) = self.core.enter_next(requests) {
+            self.core.running.push(request);
+            let state = &mut requests.states[request as usize];
+            self.core.decode.join(request, state);
+            self.late.push(request);
+            self.joined(request, &requests.states[request as usize]);
         }
     }
 
@@ -570,12 +578,16 @@ impl Engine for Sglang {
         if self.core.decode.seqs() == 0 {
             self.pause = 0;
         }
-        if self.pause == 0 && self.admit(&mut load, paths, requests) {
+        self.enter(requests);
+        if self.pause == 0 && (!self.core.reserving || self.chunked.is_some()) && self.admit(&mut load, paths, requests)
+        {
             self.planned = Planned::Prefill;
             self.pause = u64::from(self.core.config.prefill_decode_interval);
             load.sampled_seqs = self.core.finishing.len() as u32;
             requests.tally.prefill_tokens += load.new_tokens;
-            Some(self.core.timing.pass_ms(&load))
+            // The peer lets a decode worker compute prompts again in no time.
+            let is_free = self.core.role == Role::Decode && self.core.peer_compat;
+            Some(if is_free { 0.0 } else { self.core.timing.pass_ms(&load) })
         } else if self.core.decode.seqs() > 0 {
             self.plan_decode(&mut load, paths, requests)
         } else {
@@ -598,13 +610,56 @@ impl Engine for Sglang {
         let waiting = self.core.waiting.len();
         // Where they are sorted, every pass sorts the waiting ones anew by what is cached then.
         let holds_back = !self.sorts_waiting()
-            && (self.pause > 0 || self.blocked_on.is_some() || (self.core.is_full() && self.chunked.is_none()));
-        self.core.decode.seqs() > 0 && self.emitted.is_empty() && self.late.is_empty() && (waiting == 0 || holds_back)
+            && (self.pause > 0
+                || (self.core.reserving && self.chunked.is_none())
+                || self.blocked_on.is_some()
+                || (self.core.is_full() && self.chunked.is_none()));
+        self.core.decode.seqs() > 0
+            && !self.core.has_to_enter()
+            && self.emitted.is_empty()
+            && self.late.is_empty()
+            && (waiting == 0 || holds_back)
+    }
+
+    fn reserve(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) -> Reservation {
+        let state = &requests.states[request as usize];
+        if self.can_never_fit(state) {
+            return Reservation::Never;
+        }
+        let known = state.known();
+        let hit = match self.core.config.prefix_caching {
+            true => self.core.kv.lookup(paths, request, known / self.page()).blocks,
+            false => 0,
+        };
+        let pages = known.div_ceil(self.page());
+        let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
+        if pages - hit + pinned > self.core.kv.available() {
+            return Reservation::Full;
+        }
+        self.core.kv.pin(paths, request, hit);
+        self.core.kv.allocate(pages - hit);
+        self.blocked_on = None;
+        self.core.note_reserved(request, hit, pages)
+    }
+
+    fn publish_prebuilt(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        requests.states[request as usize].accessed = self.stamp();
+        self.insert(request, paths, requests);
+    }
+
+    fn give_back(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.release(request, paths, requests);
+        self.blocked_on = None;
+    }
+
+    fn rank_mut(&mut self, _rank: usize) -> &mut dyn Engine {
+        self
     }
 
     fn arrivals_matter(&self) -> bool {
         // Where they are sorted a request that waits ends the run, whether it can be admitted or not.
-        self.sorts_waiting() || (self.pause == 0 && !self.core.is_full() && self.core.waiting.is_empty())
+        self.sorts_waiting()
+            || (self.pause == 0 && !self.core.reserving && !self.core.is_full() && self.core.waiting.is_empty())
     }
 
     fn steady_passes(&mut self, passes: u64, paths: &BlockPaths, requests: &Requests) -> u64 {
@@ -612,6 +667,9 @@ impl Engine for Sglang {
         let mut passes = passes.min(self.passes_to_unclip(&requests.states));
         if self.pause > 0 {
             return passes.min(self.pause);
+        }
+        if self.core.reserving && self.chunked.is_none() {
+            return passes;
         }
         // A prompt already cut resumes without a slot of its own.
         let slot = !self.core.is_full() || self.chunked.is_some();

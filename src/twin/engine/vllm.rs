@@ -11,9 +11,10 @@
 //! because a lone request either fits or is rejected.
 
 use super::core::{Core, Engine};
+use super::handoff::Reservation;
 use crate::catalog::Backend;
 use crate::timing::PassLoad;
-use crate::twin::deployment::{Admission, Preemption};
+use crate::twin::deployment::{Admission, Preemption, Role};
 use crate::twin::kv::pool::Hit;
 use crate::twin::request::{RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
@@ -30,6 +31,8 @@ pub struct Vllm {
     counts_on: u32,
     /// TRT-LLM: blocks that running requests still need to finish.
     owed: u32,
+    /// Requests from prefill workers that emit their first token in the pass in flight.
+    fresh: Vec<u32>,
     /// Decoding sequences in the pass in flight.
     decoding: u32,
     /// What the peer's timing is told otherwise about the pass, when requests are computed again.
@@ -51,7 +54,16 @@ struct Recomputed {
 impl Vllm {
     /// An idle worker.
     pub fn new(core: Core) -> Self {
-        Vllm { core, prefilling: None, blocked: false, counts_on: 0, owed: 0, decoding: 0, recomputed: Vec::new() }
+        Vllm {
+            core,
+            prefilling: None,
+            blocked: false,
+            counts_on: 0,
+            owed: 0,
+            fresh: Vec::new(),
+            decoding: 0,
+            recomputed: Vec::new(),
+        }
     }
 
     fn never_evicts(&self) -> bool {
@@ -147,6 +159,8 @@ impl Vllm {
     fn preempt(&mut self, index: usize, paths: &BlockPaths, requests: &mut Requests) {
         if self.prefilling == Some(self.core.running[index]) {
             self.prefilling = None;
+        } else if let Some(at) = self.fresh.iter().position(|&r| r == self.core.running[index]) {
+            self.fresh.remove(at);
         } else {
             // Its last token was emitted at the end of the pass before this one.
             requests.states[self.core.running[index] as usize].last_token_ms = self.core.now_ms;
@@ -173,18 +187,22 @@ impl Vllm {
 
     /// Tokens that admission makes sure there is room for.
     fn footprint(&self, state: &RequestState) -> u32 {
-        if self.never_evicts() { state.input_tokens + state.output_tokens } else { state.known() }
+        if self.never_evicts() { state.known() + self.core.output_left(state) } else { state.known() }
     }
 
     /// Admits waiting requests in order while budget, slots and blocks last.
     fn admit(&mut self, load: &mut PassLoad, paths: &BlockPaths, requests: &mut Requests) {
-        self.blocked = false;
+        self.blocked = self.core.reserving;
+        if self.core.reserving {
+            self.counts_on = 0;
+            return;
+        }
         while let Some(&request) = self.core.waiting.front() {
             let budget = self.budget(load.decode_seqs).saturating_sub(load.new_tokens as u32);
             if budget == 0 || self.core.is_full() {
                 break;
             }
-            if self.never_evicts() {
+            if self.never_evicts() && self.core.role != Role::Prefill {
                 self.clamp_output(&mut requests.states[request as usize]);
             }
             let state = &requests.states[request as usize];
@@ -310,6 +328,33 @@ impl Vllm {
         }
     }
 
+    /// Lets prebuilt requests in while there are slots: they decode with the others.
+    fn enter(&mut self, requests: &mut Requests) {
+        while let Some(request) = self.core.enter_next(requests) {
+            // The prefilling one stays the last.
+            let at = self.core.running.len() - usize::from(self.prefilling.is_some());
+            self.core.running.insert(at, request);
+            let state = &mut requests.states[request as usize];
+            if (state.known() - 1).is_multiple_of(self.core.config.block_size) {
+                // The pass takes this block itself, for the last token that it computes with.
+                self.core.kv.free(1);
+                self.owed += u32::from(self.never_evicts());
+            }
+            self.core.decode.join(request, state);
+            self.fresh.push(request);
+        }
+    }
+
+    /// A prompt is complete whose request goes on elsewhere.
+    fn hand_over(&mut self, request: u32, requests: &mut Requests) {
+        if self.never_evicts() {
+            let state = &requests.states[request as usize];
+            self.owed -= self.core.blocks(self.footprint(state)) - self.core.blocks(state.computed);
+        }
+        self.core.hold(request, requests);
+        self.blocked = false;
+    }
+
     fn end(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
         if self.never_evicts() {
             let state = &requests.states[request as usize];
@@ -331,6 +376,7 @@ impl Engine for Vllm {
     }
 
     fn plan(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
+        self.enter(requests);
         let mut load = PassLoad { kv_pool_tokens: self.core.pool_tokens(), ..Default::default() };
         let preempted = self.schedule_running(&mut load, paths, requests);
         if !preempted {
@@ -342,6 +388,13 @@ impl Engine for Vllm {
         let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
         self.decoding = load.decode_seqs;
         requests.tally.prefill_tokens += load.new_tokens;
+        let timed = match self.core.role {
+            // The peer lets a decode worker compute prompts again in no time.
+            Role::Decode if self.core.peer_compat => {
+                PassLoad { prefill_seqs: 0, new_tokens: 0, prefix_tokens: 0, context_sq: 0.0, prefix_sq: 0.0, ..timed }
+            }
+            _ => timed,
+        };
         (timed.decode_seqs + timed.prefill_seqs > 0).then(|| self.pass_ms(&timed))
     }
 
@@ -352,7 +405,11 @@ impl Engine for Vllm {
         if self.decoding > 0 {
             let emitted = self.core.decode.advance_once(&mut requests.states);
             let decoding = u64::from(std::mem::take(&mut self.decoding));
-            requests.tally.itl.add(pass_ms, decoding);
+            requests.tally.itl.add(pass_ms, decoding - self.fresh.len() as u64);
+            for index in 0..self.fresh.len() {
+                self.core.emit_first(self.fresh[index], requests);
+            }
+            self.fresh.clear();
             if emitted > decoding {
                 // The tokens of a burst appear together.
                 requests.tally.itl.add(0.0, emitted - decoding);
@@ -361,7 +418,9 @@ impl Engine for Vllm {
         self.end_finished(paths, requests);
         for index in 0..self.core.finishing.len() {
             let request = self.core.finishing[index];
-            if self.core.emit_after_prefill(request, requests) {
+            if self.core.hands_over(&requests.states[request as usize]) {
+                self.hand_over(request, requests);
+            } else if self.core.emit_after_prefill(request, requests) {
                 self.end(request, paths, requests);
             }
         }
@@ -372,7 +431,62 @@ impl Engine for Vllm {
         self.prefilling.is_none()
             && !self.core.decode.speculates()
             && self.core.decode.seqs() > 0
+            && !self.core.has_to_enter()
             && (self.core.waiting.is_empty() || self.blocked || self.core.is_full())
+    }
+
+    fn reserve(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) -> Reservation {
+        if self.never_evicts() {
+            self.clamp_output(&mut requests.states[request as usize]);
+        }
+        let state = &requests.states[request as usize];
+        if self.can_never_fit(state) {
+            return Reservation::Never;
+        }
+        if self.core.expected() >= self.core.config.max_num_seqs as usize {
+            return Reservation::Full;
+        }
+        let hit = match self.core.config.prefix_caching && !self.never_evicts() {
+            true => self.core.kv.lookup(paths, request, state.known() / self.core.config.block_size),
+            false => Hit::default(),
+        };
+        let promised = self.core.blocks(self.footprint(state));
+        if promised - hit.active + self.owed > self.core.kv.available() {
+            return Reservation::Full;
+        }
+        let blocks = self.core.blocks(state.known());
+        self.core.kv.pin(paths, request, hit.blocks);
+        self.core.kv.allocate(blocks - hit.blocks);
+        self.owed += promised - blocks;
+        self.core.note_reserved(request, hit.blocks, blocks)
+    }
+
+    fn publish_prebuilt(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        let state = &mut requests.states[request as usize];
+        let full = state.computed / self.core.config.block_size;
+        if self.core.config.prefix_caching {
+            self.core.kv.register(paths, request, state.registered, full);
+            state.registered = full;
+        }
+    }
+
+    fn give_back(&mut self, request: u32, paths: &BlockPaths, requests: &mut Requests) {
+        self.core.release(request, paths, requests);
+        self.blocked = false;
+    }
+
+    fn forget_promise(&mut self, request: u32, requests: &mut Requests) {
+        let state = &requests.states[request as usize];
+        self.owed -= self.core.blocks(self.footprint(state)) - self.core.blocks(state.known());
+    }
+
+    fn set_reserving(&mut self, reserving: bool) {
+        self.core.reserving = reserving;
+        self.blocked = false;
+    }
+
+    fn rank_mut(&mut self, _rank: usize) -> &mut dyn Engine {
+        self
     }
 
     fn arrivals_matter(&self) -> bool {
