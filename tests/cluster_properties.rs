@@ -139,7 +139,7 @@ fn disaggregated_clusters_serve_everything_and_jumping_changes_nothing() {
     }
     // The cases are worth something only if they jump, run out of memory, and serve most requests.
     assert!(jumps > 60 && preempted > 100.0 && rejected > 100.0, "{jumps} {preempted} {rejected}");
-    assert!(completed > 2.0 * rejected, "{completed} of {rejected}");
+    assert!(completed > rejected, "{completed} of {rejected}");
 }
 
 /// Starts, drains and kills workers at random, and adds up GPU time by itself.

@@ -8,9 +8,10 @@
 //!
 //! Reservations of a worker are served in order; one that finds no room holds up those behind it, and
 //! the worker's own admissions, until something there is freed. A full decode pool presses back
-//! through the blocks held on prefill workers; nothing on a decode worker waits for a prefill worker
-//! but the requests reserved under *destination first*, whose prompts then can be computed: so there
-//! is no circle, and every request moves on.
+//! through the blocks held on prefill workers. Under *source first* nothing on a decode worker waits for
+//! a prefill worker, under *destination first* nothing on a prefill worker waits for room on a decode
+//! worker: so there is no circle, and every request moves on. When a worker dies, a request whose
+//! other side would break this gives up what it has there and begins anew.
 
 use std::collections::VecDeque;
 
@@ -179,7 +180,16 @@ impl Cluster<'_> {
 
     /// A router chose the decode worker: the request wants room there.
     pub(super) fn destined(&mut self, now_ms: f64, request: u32, worker: usize, rank: usize) {
+        let waits_for_source = !self.handoffs().destination_first && !self.way(request).is_held;
         let way = self.way(request);
+        if waits_for_source {
+            // Its source was lost while the router had it queued: it is routed again once its prompt is
+            // complete elsewhere.
+            way.is_routed = false;
+            let target = self.fleet.target(worker, rank);
+            self.tell(now_ms, Role::Decode, |policy, view| policy.withdrawn(request, target, view));
+            return;
+        }
         (way.destination, way.destination_rank, way.is_routed) = (worker as u32, rank as u32, false);
         let desk = self.handoffs().desk(worker);
         desk.bound += 1;
@@ -230,6 +240,10 @@ impl Cluster<'_> {
         }
         let desk = self.handoffs().desk(worker);
         desk.due_ms = f64::NAN;
+        let engine = self.fleet.engine_mut(worker);
+        let was_idle = engine.in_flight() == 0 && (engine.core().now_ms < now_ms || now_ms == 0.0);
+        engine.catch_up(now_ms);
+        let desk = self.handoffs().desk(worker);
         let release = std::mem::take(&mut desk.release);
         let cancel = std::mem::take(&mut desk.cancel);
         let activate = std::mem::take(&mut desk.activate);
@@ -242,8 +256,6 @@ impl Cluster<'_> {
             let engine = self.fleet.engine_mut(worker);
             handoff::cancel_reservation(engine.rank_mut(rank as usize), request, &self.paths, &mut self.requests);
         }
-        let engine = self.fleet.engine(worker);
-        let was_idle = engine.in_flight() == 0 && (engine.core().now_ms < now_ms || now_ms == 0.0);
         let mut allowed = match (self.handoffs().one_a_pass, was_idle, activate.len() as u32) {
             (true, false, arrived) => 1 + arrived,
             (true, true, arrived @ 1..) => arrived,
@@ -251,11 +263,11 @@ impl Cluster<'_> {
         };
         for (rank, request) in activate {
             let engine = self.fleet.engine_mut(worker);
-            engine.catch_up(now_ms);
             handoff::activate(engine.rank_mut(rank as usize), request, &self.paths, &mut self.requests);
             self.handoffs().ways[request as usize] = AT_START;
         }
         self.reserve_wanted(now_ms, worker, &mut allowed);
+        self.fleet.engine_mut(worker).retry();
         self.refresh(worker);
         self.remove_if_drained(now_ms, worker);
     }
@@ -323,6 +335,11 @@ impl Cluster<'_> {
         if way.is_reserved {
             self.send(now_ms, request);
         } else if way.destination == NONE && !way.is_routed {
+            if self.handoffs().destination_first {
+                // Its destination was lost: it may not hold blocks here until there is room elsewhere.
+                self.release_source(now_ms, request);
+                *self.way(request) = AT_START;
+            }
             self.send_on(now_ms, Role::Decode, request);
         }
     }
@@ -395,7 +412,15 @@ impl Cluster<'_> {
 
     /// A request ended on its prefill worker: what was to follow is called off.
     pub(super) fn ended_at_source(&mut self, now_ms: f64, request: u32) {
-        let way = std::mem::replace(self.way(request), AT_START);
+        self.call_off(now_ms, request);
+        self.way(request).is_routed = false;
+    }
+
+    /// Gives up a request's place on a decode worker, if it has one; it is where it was at the start,
+    /// but may still be queued by the router of decode workers.
+    fn call_off(&mut self, now_ms: f64, request: u32) {
+        let is_routed = self.way(request).is_routed;
+        let way = std::mem::replace(self.way(request), Way { is_routed, ..AT_START });
         if way.destination != NONE {
             let (worker, rank) = (way.destination as usize, way.destination_rank);
             let target = self.fleet.target(worker, rank as usize);
@@ -433,6 +458,8 @@ impl Cluster<'_> {
             if at_destination {
                 let rank = way.destination_rank as usize;
                 let (was_held, had_arrived, was_asked) = (way.is_held, way.has_arrived, way.source != NONE);
+                let destination_first = self.handoffs().destination_first;
+                let way = self.way(request);
                 (way.destination, way.is_reserved, way.has_arrived) = (NONE, false, false);
                 let target = self.fleet.target(worker, rank);
                 self.tell(now_ms, Role::Decode, |policy, view| policy.withdrawn(request, target, view));
@@ -441,12 +468,18 @@ impl Cluster<'_> {
                     again.push((self.first_role(), request));
                 } else if was_held || !was_asked {
                     // Its prompt is there, or not begun.
+                    if was_held && destination_first {
+                        self.release_source(now_ms, request);
+                        *self.way(request) = AT_START;
+                    }
                     again.push((Role::Decode, request));
                 }
                 // Else its prompt is still computed: a worker is chosen when that is done.
             } else {
-                // The destination keeps its room for it.
                 way.is_held = false;
+                if !self.handoffs().destination_first {
+                    self.call_off(now_ms, request);
+                }
                 again.push((Role::Prefill, request));
             }
         }

@@ -50,6 +50,9 @@ pub struct Core {
     /// The waiting head has a part of its prompt computed and keeps its blocks: it goes on whatever else
     /// waits.
     pub is_cut: bool,
+    /// Nothing runs and nothing that waits can start before blocks held for other workers come back
+    /// or something new arrives.
+    pub is_stalled: bool,
 }
 
 impl Core {
@@ -75,6 +78,7 @@ impl Core {
             prebuilt: VecDeque::new(),
             reserving: false,
             is_cut: false,
+            is_stalled: false,
         }
     }
 
@@ -95,6 +99,7 @@ impl Core {
         {
             self.inbox.pop_front();
             self.waiting.push_back(request);
+            self.is_stalled = false;
         }
     }
 
@@ -120,7 +125,7 @@ impl Core {
 
     /// Whether it has nothing to do now.
     pub fn is_idle(&self) -> bool {
-        let holds_back = self.reserving && !self.is_cut;
+        let holds_back = self.is_stalled || (self.reserving && !self.is_cut);
         self.running.is_empty() && self.prebuilt.is_empty() && (self.waiting.is_empty() || holds_back)
     }
 
@@ -335,19 +340,32 @@ pub trait Engine: std::fmt::Debug {
     fn set_reserving(&mut self, reserving: bool) {
         self.core_mut().reserving = reserving;
     }
-    /// Brings the clock of a worker without work up to the present.
+    /// Brings the clock of a worker that has nothing to do up to the present.
     fn catch_up(&mut self, now_ms: f64) {
         let core = self.core_mut();
-        if core.in_flight() == 0 {
+        if core.is_idle() && core.inbox.is_empty() {
             core.now_ms = core.now_ms.max(now_ms);
         }
+    }
+    /// Blocks may have come back: what waits tries again.
+    fn retry(&mut self) {
+        self.core_mut().is_stalled = false;
     }
     /// One of its ranks.
     fn rank_mut(&mut self, rank: usize) -> &mut dyn Engine;
 
+    /// [`Engine::plan`]; takes note when nothing can start until something happens outside.
+    fn plan_or_stall(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
+        let had_nothing = self.core().running.is_empty() && self.core().prebuilt.is_empty();
+        let pass_ms = self.plan(paths, requests);
+        let core = self.core_mut();
+        core.is_stalled = had_nothing && pass_ms.is_none() && core.running.is_empty() && !core.waiting.is_empty();
+        pass_ms
+    }
+
     /// Does one pass at `core.now_ms`.
     fn step(&mut self, paths: &BlockPaths, requests: &mut Requests) {
-        let pass_ms = self.plan(paths, requests);
+        let pass_ms = self.plan_or_stall(paths, requests);
         requests.tally.pass(pass_ms.is_some());
         let end_ms = self.core().now_ms + pass_ms.unwrap_or(0.0);
         self.finish(end_ms, paths, requests);
@@ -423,12 +441,7 @@ pub trait Engine: std::fmt::Debug {
             if core.now_ms >= until_ms {
                 return;
             }
-            while let Some(&(at, request)) = core.inbox.front()
-                && at <= core.now_ms
-            {
-                core.inbox.pop_front();
-                core.waiting.push_back(request);
-            }
+            core.take_arrivals();
             if core.pass_by_pass || !self.is_steady() || !self.jump(until_ms, paths, requests) {
                 self.step(paths, requests);
             }

@@ -106,7 +106,7 @@ impl Engine for Group {
             if rank.core().is_idle() {
                 continue;
             }
-            if let Some(pass_ms) = rank.plan(paths, requests) {
+            if let Some(pass_ms) = rank.plan_or_stall(paths, requests) {
                 slowest = Some(slowest.map_or(pass_ms, |s| s.max(pass_ms)));
             }
         }
@@ -155,10 +155,18 @@ impl Engine for Group {
         }
     }
 
+    fn plan_or_stall(&mut self, paths: &BlockPaths, requests: &mut Requests) -> Option<f64> {
+        self.plan(paths, requests)
+    }
+
     fn catch_up(&mut self, now_ms: f64) {
-        if self.in_flight() == 0 {
+        if self.ranks.iter().all(|rank| rank.core().is_idle() && rank.core().next_arrival() == f64::INFINITY) {
             self.set_now(self.now_ms().max(now_ms));
         }
+    }
+
+    fn retry(&mut self) {
+        self.ranks.iter_mut().for_each(|rank| rank.retry());
     }
 
     fn rank_mut(&mut self, rank: usize) -> &mut dyn Engine {

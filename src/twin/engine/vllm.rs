@@ -261,10 +261,11 @@ impl Vllm {
         hit
     }
 
-    /// TRT-LLM promises no more output than fits pool and model.
+    /// TRT-LLM promises no more output than fits pool and model, but one token: a prompt that leaves no
+    /// room for it never fits.
     fn clamp_output(&self, state: &mut RequestState) {
         let most = self.core.pool_tokens().min(u64::from(u32::MAX)) as u32;
-        state.output_tokens = state.output_tokens.min(most.saturating_sub(state.input_tokens));
+        state.output_tokens = state.output_tokens.min(most.saturating_sub(state.input_tokens).max(1));
     }
 
     /// Puts `chunk` tokens of a prompt into the pass; their blocks are allocated.
