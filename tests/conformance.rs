@@ -14,7 +14,7 @@ use serde_json::Value;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{
-    Charge, Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
+    Charge, Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
 };
 use servescout::twin::router::{Chooser, Cost, Facts, Kv, Needs, Router};
 use servescout::twin::{self, RequestRecord, Role, Status};
@@ -82,6 +82,7 @@ impl Case {
                     charge: Charge::FullPrompt,
                     contention: false,
                 },
+                local_prefill: LocalPrefill::OFF,
             },
             _ => Topology::Aggregated(pool("")),
         };

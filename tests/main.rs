@@ -17,6 +17,7 @@ mod cli_surface;
 mod cluster_properties;
 mod conformance;
 mod determinism;
+mod disaggregation;
 mod docs;
 mod fidelity;
 mod frontier_properties;

@@ -135,7 +135,7 @@ fn the_json_schema_refuses_what_an_editor_can_see() {
         "unknown_key",
         "unknown_knob",
         "knob_is_later",
-        "mode_is_later",
+        "mode_is_unknown",
         "empty_list",
         "range_without_max",
         "range_key",

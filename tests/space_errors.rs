@@ -38,7 +38,7 @@ const CASES: &[Case] = &[
     ("missing_knob", 19, 2, "knobs.aggregated.workers", "add `aggregated.workers = { min = 1, max = 16 }`, or one value to pin it, to `[knobs]`", 1),
     ("missing_section", 1, 1, "hardware", "add `[hardware]` with `gpu`, `max_gpus`", 1),
     ("missing_trace", 14, 9, "workload.trace", "did you mean `base.toml`? it lies in the same directory", 1),
-    ("mode_is_later", 20, 34, "knobs.deployment.mode[1]", "the only one is `aggregated`", 1),
+    ("mode_is_unknown", 20, 34, "knobs.deployment.mode[1]", "write one of `aggregated`, `disaggregated`", 1),
     ("name_climbs", 2, 8, "study.name", "write name = \"case\"", 1),
     ("name_control", 2, 8, "study.name", "write name = \"ca-se\"", 1),
     ("name_empty", 2, 8, "study.name", "write name = \"study\"", 1),

@@ -66,6 +66,11 @@ fn resolve(active: &Active, row: &KnobRow, space: &Space, never: &[bool]) -> Res
     {
         return Resolved::Always;
     }
+    if let Active::IsUnlessGiven(_, _, others) = active
+        && !others.iter().all(|other| space.find(other).is_some_and(|k| !never[k]))
+    {
+        return Resolved::Always;
+    }
     let holds_if_absent = active.holds(None);
     let Some(knob) = space.find(active.knob()) else {
         return if holds_if_absent { Resolved::Always } else { Resolved::Never };

@@ -8,12 +8,10 @@ use std::fmt;
 use super::schema::{self, Fallback};
 use super::{Candidate, Space, Study, Value};
 use crate::catalog::Backend;
-use crate::timing::memory::kv_capacity;
-use crate::timing::{Timing, TimingSpec, WorkerShape};
+use crate::timing::{Timing, WorkerShape};
 use crate::twin::Deployment;
 use crate::twin::deployment::{
-    Admission, EngineConfig, Pool, Preemption, QueueOrder, RouterAdmission, RouterConfig, RouterPolicy, Speculation,
-    Topology, WaitingOrder,
+    Admission, Preemption, QueueOrder, RouterAdmission, RouterConfig, RouterPolicy, WaitingOrder,
 };
 use crate::twin::router::formula::Formula;
 use crate::workload::Workload;
@@ -57,7 +55,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-fn refuse<T>(code: RefusalCode, reason: String) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(code: RefusalCode, reason: String) -> Result<T, Refusal> {
     Err(Refusal { code, reason })
 }
 
@@ -65,9 +63,9 @@ fn refuse<T>(code: RefusalCode, reason: String) -> Result<T, Refusal> {
 /// worker shape, and what the workload asks of a worker. Immutable, to be shared by threads.
 #[derive(Debug)]
 pub struct Deployer<'a> {
-    study: &'a Study,
-    shapes: Vec<(WorkerShape, Result<Timing, String>)>,
-    demand: Demand,
+    pub(super) study: &'a Study,
+    pub(super) shapes: Vec<(WorkerShape, Result<Timing, String>)>,
+    pub(super) demand: Demand,
     /// The formulas of `router.expression`.
     formulas: Vec<(&'a str, Formula)>,
 }
@@ -114,19 +112,11 @@ impl<'a> Deployer<'a> {
     /// limits under which some request could never be served.
     pub fn deployment(&self, candidate: &Candidate) -> Result<Deployment, Refusal> {
         let pick = Picks { space: &self.study.space, candidate };
-        let (tp, workers) = (pick.u32("aggregated.tp"), pick.u32("aggregated.workers"));
-        let ranks = pick.u32("aggregated.attention_dp");
-        let max_gpus = self.study.max_gpus;
-        let gpus = u64::from(tp) * u64::from(ranks) * u64::from(workers);
-        if gpus > u64::from(max_gpus) {
-            let dp = if ranks > 1 { format!(" x attention DP {ranks}") } else { String::new() };
-            let reason = format!("{workers} workers x TP {tp}{dp} = {gpus} GPUs, max_gpus = {max_gpus}");
-            return refuse(RefusalCode::GpuBudget, reason);
-        }
         Ok(Deployment {
-            topology: Topology::Aggregated(self.pool(&pick, tp, workers)?),
+            topology: self.topology(&pick)?,
             router: RouterConfig {
                 policy: self.router_policy(&pick),
+                decode_policy: pick.value("router.decode_policy").map(|name| router_policy(&name.to_string())),
                 overlap_credit: pick.real("router.overlap_credit"),
                 overlap_decay: pick.real("router.overlap_decay"),
                 prefill_load_scale: pick.real("router.prefill_load_scale"),
@@ -157,125 +147,20 @@ impl<'a> Deployer<'a> {
         let bound = formula.bind(|name| pick.optional_real(&format!("{}.{name}", schema::COEFFICIENTS)));
         RouterPolicy::Expression(bound.unwrap_or_else(|name| panic!("the coefficient {name} has a value")))
     }
-
-    fn pool(&self, pick: &Picks<'_>, tp: u32, workers: u32) -> Result<Pool, Refusal> {
-        let backend = backend(&pick.text("engine.backend"));
-        let (shape, timing) = self
-            .shapes
-            .iter()
-            .find(|(s, _)| s.backend == backend && s.tp == tp)
-            .expect("every shape of the space was built");
-        let timing = match timing {
-            Ok(timing) => timing.clone(),
-            Err(reason) => return refuse(RefusalCode::Shape, reason.clone()),
-        };
-        let mut engine = EngineConfig {
-            backend,
-            block_size: pick.u32("engine.block_size"),
-            max_num_seqs: pick.u32("engine.max_num_seqs"),
-            max_num_batched_tokens: pick.u32("engine.max_num_batched_tokens"),
-            prefix_caching: pick.flag("engine.prefix_caching"),
-            chunked_prefill: pick.flag("engine.chunked_prefill"),
-            preemption: preemption(&pick.text("engine.preemption")),
-            admission: admission(&pick.text("engine.admission")),
-            max_model_len: pick.optional_u32("engine.max_model_len"),
-            waiting_order: waiting_order(&pick.text("engine.waiting_order")),
-            max_prefill_tokens: pick.u32("engine.max_prefill_tokens"),
-            schedule_conservativeness: pick.real("engine.schedule_conservativeness"),
-            prefill_decode_interval: pick.u32("engine.prefill_decode_interval"),
-            attention_dp: pick.u32("aggregated.attention_dp"),
-            speculation: self.speculation(pick.u32("engine.speculative_tokens")),
-            gpu_blocks: 0,
-        };
-        self.check_limits(&engine)?;
-        engine.gpu_blocks = self.gpu_blocks(pick.optional_u32("engine.gpu_blocks"), &engine, shape)?;
-        Ok(Pool { workers, gpus_per_worker: tp * engine.attention_dp, engine, timing })
-    }
-
-    fn speculation(&self, tokens: u32) -> Option<Speculation> {
-        let (acceptance, draft_cost) = self.study.speculation.clone();
-        (tokens > 0).then_some(Speculation { tokens, acceptance, draft_cost, seed: self.study.seed })
-    }
-
-    fn check_limits(&self, engine: &EngineConfig) -> Result<(), Refusal> {
-        let (tokens, seqs) = (engine.max_num_batched_tokens, engine.max_num_seqs);
-        // SGLang's passes either prefill or decode, and what it cannot prefill it rejects.
-        if engine.backend == Backend::Sglang {
-            return Ok(());
-        }
-        let drafted = engine.speculation.as_ref().map_or(0, |s| s.tokens);
-        if u64::from(tokens) < u64::from(seqs) * u64::from(1 + drafted) && drafted > 0 {
-            let reason = format!(
-                "max_num_batched_tokens = {tokens} is below max_num_seqs x (1 + speculative_tokens) = {seqs} x {}: \
-                 sequences that decode would leave no room for prompts",
-                1 + drafted
-            );
-            return refuse(RefusalCode::Limits, reason);
-        }
-        if tokens < seqs {
-            let reason =
-                format!("max_num_batched_tokens = {tokens} is below max_num_seqs = {seqs}: the engine would not start");
-            return refuse(RefusalCode::Limits, reason);
-        }
-        let longest = self.demand.of_admissible(engine.max_model_len).input_tokens;
-        if !engine.chunked_prefill && longest > tokens {
-            let reason = format!(
-                "chunked prefill is off and the longest prompt has {longest} tokens, more than max_num_batched_tokens = {tokens}: it could never be computed"
-            );
-            return refuse(RefusalCode::Limits, reason);
-        }
-        Ok(())
-    }
-
-    /// KV blocks of one worker: as many as were asked for, if they fit, else as many as fit.
-    fn gpu_blocks(&self, asked: Option<u32>, engine: &EngineConfig, shape: &WorkerShape) -> Result<u32, Refusal> {
-        let block_size = engine.block_size;
-        // Timings that know no model leave a given number of blocks as it is.
-        let is_physical = !matches!(self.study.timing, TimingSpec::Polynomial { .. } | TimingSpec::Fixed { .. });
-        let (blocks, capacity) = match asked {
-            Some(asked) if !is_physical => (asked, None),
-            _ => {
-                let capacity = kv_capacity(shape, engine.max_num_batched_tokens, self.study.gpu_memory_utilization)
-                    .or_else(|reason| refuse(RefusalCode::KvCapacity, reason))?;
-                let fit = u32::try_from(capacity.kv_tokens / u64::from(block_size)).unwrap_or(u32::MAX);
-                match asked {
-                    Some(asked) if asked > fit => {
-                        let reason = format!(
-                            "engine.gpu_blocks = {asked} of {block_size} tokens, but {fit} fit; {}",
-                            capacity.arithmetic()
-                        );
-                        return refuse(RefusalCode::KvCapacity, reason);
-                    }
-                    _ => (asked.unwrap_or(fit), Some(capacity)),
-                }
-            }
-        };
-        let longest = self.demand.of_admissible(engine.max_model_len).total_tokens;
-        let needed = longest.div_ceil(u64::from(block_size));
-        // The peer simulates such a deployment and rejects the request.
-        if needed > u64::from(blocks) && !self.study.peer_compat {
-            let arithmetic = capacity.map_or_else(|| format!("engine.gpu_blocks = {blocks}"), |c| c.arithmetic());
-            let reason = format!(
-                "the longest request has {longest} tokens = {needed} blocks of {block_size}, and a worker has {blocks}; {arithmetic}"
-            );
-            return refuse(RefusalCode::KvCapacity, reason);
-        }
-        Ok(blocks)
-    }
 }
 
 /// The longest prompts and requests of a workload, by a bound on prompts.
 #[derive(Clone, Debug, Default)]
-struct Demand {
+pub(super) struct Demand {
     /// Distinct prompt lengths, ascending, each with the most tokens (prompt and output) of any
     /// request whose prompt is no longer.
     longest: Vec<Longest>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Longest {
-    input_tokens: u32,
-    total_tokens: u64,
+pub(super) struct Longest {
+    pub input_tokens: u32,
+    pub total_tokens: u64,
 }
 
 impl Demand {
@@ -302,7 +187,7 @@ impl Demand {
 
     /// The longest among requests that an engine with this `max_model_len` admits (those with
     /// shorter prompts); zeros when there are none.
-    fn of_admissible(&self, max_model_len: Option<u32>) -> Longest {
+    pub fn of_admissible(&self, max_model_len: Option<u32>) -> Longest {
         let admitted = match max_model_len {
             Some(bound) => self.longest.partition_point(|l| l.input_tokens < bound),
             None => self.longest.len(),
@@ -312,13 +197,13 @@ impl Demand {
 }
 
 /// A candidate's knobs by name, defaults where the candidate does not have them.
-struct Picks<'a> {
+pub(super) struct Picks<'a> {
     space: &'a Space,
     candidate: &'a Candidate,
 }
 
 impl Picks<'_> {
-    fn value(&self, name: &str) -> Option<Value> {
+    pub fn value(&self, name: &str) -> Option<Value> {
         if let Some(value) = self.space.find(name).and_then(|k| self.space.value(self.candidate, k)) {
             return Some(value.clone());
         }
@@ -328,27 +213,27 @@ impl Picks<'_> {
         }
     }
 
-    fn optional_u32(&self, name: &str) -> Option<u32> {
+    pub fn optional_u32(&self, name: &str) -> Option<u32> {
         self.value(name).map(|v| as_u32(&v))
     }
 
-    fn u32(&self, name: &str) -> u32 {
+    pub fn u32(&self, name: &str) -> u32 {
         self.optional_u32(name).unwrap_or_else(|| panic!("{name} has a value in every candidate"))
     }
 
-    fn real(&self, name: &str) -> f64 {
+    pub fn real(&self, name: &str) -> f64 {
         self.value(name).and_then(|v| v.as_f64()).unwrap_or_else(|| panic!("{name} is a number"))
     }
 
-    fn optional_real(&self, name: &str) -> Option<f64> {
+    pub fn optional_real(&self, name: &str) -> Option<f64> {
         self.value(name).and_then(|v| v.as_f64())
     }
 
-    fn flag(&self, name: &str) -> bool {
+    pub fn flag(&self, name: &str) -> bool {
         self.value(name) == Some(Value::Bool(true))
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.value(name).unwrap_or_else(|| panic!("{name} is a knob")).to_string()
     }
 }
@@ -396,7 +281,7 @@ fn queue_order(name: &str) -> QueueOrder {
     }
 }
 
-fn preemption(name: &str) -> Preemption {
+pub(super) fn preemption(name: &str) -> Preemption {
     match name {
         "lifo" => Preemption::Lifo,
         "fifo" => Preemption::Fifo,
@@ -404,7 +289,7 @@ fn preemption(name: &str) -> Preemption {
     }
 }
 
-fn admission(name: &str) -> Admission {
+pub(super) fn admission(name: &str) -> Admission {
     match name {
         "whole_sequence" => Admission::WholeSequence,
         "first_chunk" => Admission::FirstChunk,
@@ -412,7 +297,7 @@ fn admission(name: &str) -> Admission {
     }
 }
 
-fn waiting_order(name: &str) -> WaitingOrder {
+pub(super) fn waiting_order(name: &str) -> WaitingOrder {
     match name {
         "fifo" => WaitingOrder::Fifo,
         "longest_prefix" => WaitingOrder::LongestPrefix,
@@ -455,6 +340,15 @@ mod tests {
             }),
             ("engine.admission", |n| {
                 admission(n);
+            }),
+            ("router.decode_policy", |n| {
+                router_policy(n);
+            }),
+            ("transfer.charge", |n| {
+                super::super::pools::charge(n);
+            }),
+            ("deployment.mode", |n| {
+                super::super::pools::roles(n);
             }),
         ] {
             let Kind::Choice { legal, .. } = schema::knob(knob).unwrap().kind else { panic!("{knob} is no choice") };

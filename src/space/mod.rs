@@ -14,6 +14,7 @@ mod json_schema;
 pub mod knob;
 mod nearest;
 pub mod parse;
+mod pools;
 mod ranges;
 mod reference;
 mod requests;

@@ -1,7 +1,9 @@
 //! The replays that speed is quoted on: shapes of deployment with the peer's polynomial timing, on
 //! the one-hour conversation trace or a generated workload like it.
 
-use super::deployment::{Deployment, EngineConfig, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig};
+use super::deployment::{
+    Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
+};
 use crate::catalog::Backend;
 use crate::timing::Timing;
 use crate::workload::spec::{Arrivals, Lengths, SyntheticSpec};
@@ -41,7 +43,12 @@ pub fn cases() -> Vec<Case> {
         let mut case = case(name, backend, 4, 512, 16_384, RoundRobin);
         if let Topology::Aggregated(pool) = case.deployment.topology {
             let transfer = TransferConfig { gbps: Some(50.0), bytes_per_token: 131_072.0, ..Default::default() };
-            case.deployment.topology = Topology::Disaggregated { prefill: pool.clone(), decode: pool, transfer };
+            case.deployment.topology = Topology::Disaggregated {
+                prefill: pool.clone(),
+                decode: pool,
+                transfer,
+                local_prefill: LocalPrefill::OFF,
+            };
         }
         case
     };

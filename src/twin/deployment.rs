@@ -44,7 +44,7 @@ pub enum Topology {
     /// Every worker prefills and decodes.
     Aggregated(Pool),
     /// Some workers compute prompts and hand them over to others, which generate.
-    Disaggregated { prefill: Pool, decode: Pool, transfer: TransferConfig },
+    Disaggregated { prefill: Pool, decode: Pool, transfer: TransferConfig, local_prefill: LocalPrefill },
 }
 
 /// Which tokens' KV is sent to a decode worker.
@@ -68,6 +68,27 @@ pub struct TransferConfig {
     pub charge: Charge,
     /// Whether transfers over the same link slow each other down.
     pub contention: bool,
+}
+
+impl TransferConfig {
+    /// Bandwidth where the user gives none: a network card of 400 Gb/s.
+    pub const GBPS: f64 = 50.0;
+}
+
+/// Which prompts are computed by the decode worker that generates from them (`semantics` 5.8).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalPrefill {
+    /// Those with fewer tokens than this that are not cached there.
+    pub below_tokens: u32,
+    /// Most of the prompt that may not be cached there, as a share.
+    pub most_of_prompt: f64,
+    /// Most of the worker's KV blocks that may be in use, as a share.
+    pub most_kv: f64,
+}
+
+impl LocalPrefill {
+    /// None.
+    pub const OFF: LocalPrefill = LocalPrefill { below_tokens: 0, most_of_prompt: 1.0, most_kv: 1.0 };
 }
 
 impl Default for TransferConfig {
@@ -97,6 +118,11 @@ impl Topology {
             Topology::Aggregated(pool) => vec![pool],
             Topology::Disaggregated { prefill, decode, .. } => vec![prefill, decode],
         }
+    }
+
+    /// Whether decode workers compute prompts that nobody computed before.
+    pub fn prefills_locally(&self) -> bool {
+        matches!(self, Topology::Disaggregated { local_prefill, .. } if local_prefill.below_tokens > 0)
     }
 
     /// GPUs at the start.
@@ -303,6 +329,8 @@ pub enum QueueOrder {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouterConfig {
     pub policy: RouterPolicy,
+    /// For decode workers, where it is another.
+    pub decode_policy: Option<RouterPolicy>,
     /// Weight of prefix blocks found on the worker.
     pub overlap_credit: f64,
     /// How fast the credit decays with a worker's excess prefill backlog.
@@ -333,6 +361,7 @@ impl Default for RouterConfig {
     fn default() -> Self {
         RouterConfig {
             policy: RouterPolicy::RoundRobin,
+            decode_policy: None,
             overlap_credit: 1.0,
             overlap_decay: 0.0,
             prefill_load_scale: 1.0,

@@ -1,5 +1,6 @@
 //! The knobs, in dependency order: a condition refers to an earlier row.
 
+use super::pools::POOLS;
 use super::{Active, Fallback, Kind, KnobRow, Literal};
 
 const AGGREGATED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"])];
@@ -22,7 +23,12 @@ const DECAYED: &[Active] = &[
     Active::NotZero("router.overlap_credit"),
 ];
 
-const DEFAULT: KnobRow = KnobRow {
+/// What an engine's setting applies to, where each pool of a disaggregated deployment may have its own.
+const fn shared(own: &'static [&'static str]) -> Active {
+    Active::IsUnlessGiven("deployment.mode", &["aggregated"], own)
+}
+
+pub(super) const DEFAULT: KnobRow = KnobRow {
     name: "",
     kind: Kind::Bool,
     power_of_two: false,
@@ -36,16 +42,34 @@ const DEFAULT: KnobRow = KnobRow {
 
 /// Largest number of sequences, tokens and blocks that a knob takes: far beyond any worker, and
 /// small enough that products stay within the twin's integers.
-const MANY: i64 = 1 << 24;
+pub(super) const MANY: i64 = 1 << 24;
 
 /// Every knob that this version simulates.
-pub const KNOBS: &[KnobRow] = &[
+pub const KNOBS: &[KnobRow] = &joined::<{ SHAPE.len() + POOLS.len() + OTHERS.len() }>([SHAPE, POOLS, OTHERS]);
+
+const fn joined<const N: usize>(parts: [&[KnobRow]; 3]) -> [KnobRow; N] {
+    let mut rows = [DEFAULT; N];
+    let (mut part, mut at) = (0, 0);
+    while part < parts.len() {
+        let mut i = 0;
+        while i < parts[part].len() {
+            rows[at] = parts[part][i];
+            i += 1;
+            at += 1;
+        }
+        part += 1;
+    }
+    rows
+}
+
+/// Mode, backend, and the pool of an aggregated deployment.
+const SHAPE: &[KnobRow] = &[
     KnobRow {
         name: "deployment.mode",
-        kind: Kind::Choice { legal: &["aggregated"], later: &["disaggregated"] },
+        kind: Kind::Choice { legal: &["aggregated", "disaggregated"], later: &[] },
         fallback: Fallback::Value(Literal::Text("aggregated")),
         block: "shape",
-        doc: "Whether every worker both prefills and decodes.",
+        doc: "Whether every worker both prefills and decodes, or some compute prompts and hand them over to others that generate. Both in a list are searched in one study.",
         ..DEFAULT
     },
     KnobRow {
@@ -88,6 +112,10 @@ pub const KNOBS: &[KnobRow] = &[
         doc: "Number of workers.",
         ..DEFAULT
     },
+];
+
+/// The engines' settings and the routers'.
+const OTHERS: &[KnobRow] = &[
     KnobRow {
         name: "engine.block_size",
         kind: Kind::Int { min: 1, max: 65_536 },
@@ -105,6 +133,7 @@ pub const KNOBS: &[KnobRow] = &[
         fallback: Fallback::Unset("as many as the memory model says fit beside weights and activations"),
         unit: "blocks",
         block: "limits",
+        active: &[shared(&["prefill.gpu_blocks", "decode.gpu_blocks"])],
         doc: "KV blocks on each worker.",
         ..DEFAULT
     },
@@ -115,6 +144,7 @@ pub const KNOBS: &[KnobRow] = &[
         fallback: Fallback::Value(Literal::Int(256)),
         unit: "sequences",
         block: "limits",
+        active: &[shared(&["prefill.max_num_seqs", "decode.max_num_seqs"])],
         doc: "Most sequences that a worker runs at once.",
         ..DEFAULT
     },
@@ -125,6 +155,7 @@ pub const KNOBS: &[KnobRow] = &[
         fallback: Fallback::Value(Literal::Int(8192)),
         unit: "tokens",
         block: "limits",
+        active: &[shared(&["prefill.max_num_batched_tokens", "decode.max_num_batched_tokens"])],
         doc: "Most tokens in one pass, decoding sequences and prefill chunks together (SGLang: the chunk size).",
         ..DEFAULT
     },
@@ -254,6 +285,18 @@ pub const KNOBS: &[KnobRow] = &[
         ..DEFAULT
     },
     KnobRow {
+        name: "router.decode_policy",
+        kind: Kind::Choice {
+            legal: &["round_robin", "random", "least_loaded", "power_of_two", "kv", "lmetric", "two_tier"],
+            later: &[],
+        },
+        fallback: Fallback::Unset("`router.policy`"),
+        block: "router",
+        active: &[Active::Is("deployment.mode", &["disaggregated"])],
+        doc: "How requests are placed on the workers that generate, where `router.policy` is for those that compute prompts. It looks at no cache: `kv` and `lmetric` take the worker with the fewest active blocks, `two_tier` the one with the fewest requests.",
+        ..DEFAULT
+    },
+    KnobRow {
         name: "router.prefill_load_scale",
         kind: Kind::Real { min: 0.0, max: 1e6, open: false },
         fallback: Fallback::Value(Literal::Real(1.0)),
@@ -372,4 +415,4 @@ pub const KNOBS: &[KnobRow] = &[
 pub const LATER_KNOBS: &[&str] = &[];
 
 /// Groups of knobs that this version cannot simulate.
-pub const LATER_GROUPS: &[&str] = &["prefill", "decode", "planner", "kv", "transfer"];
+pub const LATER_GROUPS: &[&str] = &["planner", "kv"];

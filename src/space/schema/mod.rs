@@ -9,6 +9,7 @@ mod coefficients;
 mod keys;
 mod knobs;
 mod model;
+mod pools;
 mod row;
 mod workload;
 
@@ -142,10 +143,14 @@ pub enum Active {
     On(&'static str),
     /// The knob is a number other than 0.
     NotZero(&'static str),
+    /// The knob is a number other than 0, or not given.
+    NotZeroIfGiven(&'static str),
     /// The knob is a number above 1, or means nothing itself.
     NotOne(&'static str),
     /// The first knob has one of these values, or the second is given.
     IsOrGiven(&'static str, &'static [&'static str], &'static str),
+    /// The first knob has one of these values, or one of the others is not given.
+    IsUnlessGiven(&'static str, &'static [&'static str], &'static [&'static str]),
     /// A formula that the knob holds names the conditional knob, a coefficient.
     NamedBy(&'static str),
 }
@@ -154,21 +159,24 @@ impl Active {
     /// The earlier knob.
     pub fn knob(&self) -> &'static str {
         match self {
-            Active::Is(knob, _) | Active::On(knob) | Active::NotZero(knob) | Active::NotOne(knob) => knob,
-            Active::IsOrGiven(knob, ..) | Active::NamedBy(knob) => knob,
+            Active::Is(knob, _) | Active::On(knob) | Active::NotZero(knob) => knob,
+            Active::NotZeroIfGiven(knob) | Active::NotOne(knob) => knob,
+            Active::IsOrGiven(knob, ..) | Active::IsUnlessGiven(knob, ..) | Active::NamedBy(knob) => knob,
         }
     }
 
     /// Whether the condition holds when the earlier knob has this value; `None` where it is absent.
     pub fn holds(&self, value: Option<&Value>) -> bool {
         match (self, value) {
-            (Active::Is(_, names) | Active::IsOrGiven(_, names, _), Some(Value::Text(v))) => {
-                names.contains(&v.as_str())
-            }
-            (Active::Is(..) | Active::IsOrGiven(..), _) => false,
+            (
+                Active::Is(_, names) | Active::IsOrGiven(_, names, _) | Active::IsUnlessGiven(_, names, _),
+                Some(Value::Text(v)),
+            ) => names.contains(&v.as_str()),
+            (Active::Is(..) | Active::IsOrGiven(..) | Active::IsUnlessGiven(..), _) => false,
             (Active::NamedBy(_), v) => v.is_some(),
             (Active::On(_), v) => v == Some(&Value::Bool(true)),
             (Active::NotZero(_), v) => v.and_then(Value::as_f64).is_some_and(|v| v != 0.0),
+            (Active::NotZeroIfGiven(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 0.0),
             (Active::NotOne(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 1.0),
         }
     }
@@ -178,10 +186,14 @@ impl Active {
         match self {
             Active::Is(knob, names) => format!("`{knob}` is {}", names.join(" or ")),
             Active::On(knob) => format!("`{knob}` is true"),
-            Active::NotZero(knob) => format!("`{knob}` is not 0"),
+            Active::NotZero(knob) | Active::NotZeroIfGiven(knob) => format!("`{knob}` is not 0"),
             Active::NotOne(knob) => format!("`{knob}` is not 1"),
             Active::IsOrGiven(knob, names, other) => {
                 format!("`{knob}` is {} or `{other}` is given", names.join(" or "))
+            }
+            Active::IsUnlessGiven(knob, names, others) => {
+                let others: Vec<String> = others.iter().map(|o| format!("`{o}`")).collect();
+                format!("(`{knob}` is {} or not all of {} are given)", names.join(" or "), others.join(", "))
             }
             Active::NamedBy(knob) => format!("a formula of `{knob}` names it"),
         }

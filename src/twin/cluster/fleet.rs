@@ -45,6 +45,7 @@ pub(super) struct Mould {
     segments: usize,
     pass_by_pass: bool,
     peer_compat: bool,
+    recomputes_free: bool,
 }
 
 impl Mould {
@@ -57,6 +58,7 @@ impl Mould {
             segments: paths.segments(),
             pass_by_pass: deployment.pass_by_pass,
             peer_compat: deployment.peer_compat,
+            recomputes_free: deployment.peer_compat && role == Role::Decode && !deployment.topology.prefills_locally(),
         }
     }
 
@@ -66,6 +68,7 @@ impl Mould {
             core.peer_compat = self.peer_compat;
             core.tells_each_pass = self.tells_each_pass;
             core.role = self.role;
+            core.recomputes_free = self.recomputes_free;
             core
         })
     }

@@ -32,6 +32,8 @@ struct Way {
     source_rank: u32,
     destination: u32,
     destination_rank: u32,
+    /// It was given to the router of prefill workers, and its prompt is not complete.
+    is_asked: bool,
     /// Its prompt is complete at the source.
     is_held: bool,
     /// The destination has room for it.
@@ -50,6 +52,7 @@ const AT_START: Way = Way {
     source_rank: 0,
     destination: NONE,
     destination_rank: 0,
+    is_asked: false,
     is_held: false,
     is_reserved: false,
     has_arrived: false,
@@ -136,15 +139,20 @@ impl Cluster<'_> {
         &mut self.handoffs().ways[request as usize]
     }
 
-    /// Sends a request to the stage that comes first.
+    /// Sends a request to the stage that comes first, or where it is served whole.
     pub(super) fn begin(&mut self, now_ms: f64, request: u32) {
+        if self.is_kept_local(now_ms, request) {
+            return;
+        }
         self.send_on(now_ms, self.first_role(), request);
     }
 
     /// Gives a request to the router of a role.
     pub(super) fn send_on(&mut self, now_ms: f64, role: Role, request: u32) {
-        if role == Role::Decode {
-            self.way(request).is_routed = true;
+        match role {
+            Role::Aggregated => {}
+            Role::Prefill => self.way(request).is_asked = true,
+            Role::Decode => self.way(request).is_routed = true,
         }
         self.place(now_ms, role, request);
     }
@@ -288,12 +296,12 @@ impl Cluster<'_> {
                     self.handoffs().desk(worker).wanted.pop_front();
                     let way = self.way(request);
                     (way.is_reserved, way.cached_tokens) = (true, cached_tokens);
-                    let (is_held, source) = (way.is_held, way.source);
-                    match (is_held, source) {
+                    let (is_held, is_asked) = (way.is_held, way.is_asked);
+                    match (is_held, is_asked) {
                         (true, _) => self.send(now_ms, request),
-                        (false, NONE) => self.place(now_ms, Role::Prefill, request),
-                        // Its prompt is computed again, because the first source was lost.
-                        (false, _) => {}
+                        (false, false) => self.send_on(now_ms, Role::Prefill, request),
+                        // It was asked for before the first destination was lost.
+                        (false, true) => {}
                     }
                     *allowed = allowed.saturating_sub(1);
                     if *allowed == 0 {
@@ -331,7 +339,7 @@ impl Cluster<'_> {
     pub(super) fn held(&mut self, now_ms: f64, request: u32, worker: usize) {
         self.handoffs().desk(worker).bound += 1;
         let way = self.way(request);
-        way.is_held = true;
+        (way.is_held, way.is_asked) = (true, false);
         if way.is_reserved {
             self.send(now_ms, request);
         } else if way.destination == NONE && !way.is_routed {
@@ -457,7 +465,7 @@ impl Cluster<'_> {
             let way = self.way(request);
             if at_destination {
                 let rank = way.destination_rank as usize;
-                let (was_held, had_arrived, was_asked) = (way.is_held, way.has_arrived, way.source != NONE);
+                let (was_held, had_arrived, was_asked) = (way.is_held, way.has_arrived, way.is_asked);
                 let destination_first = self.handoffs().destination_first;
                 let way = self.way(request);
                 (way.destination, way.is_reserved, way.has_arrived) = (NONE, false, false);

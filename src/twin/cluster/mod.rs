@@ -4,8 +4,8 @@
 //!
 //! Events at one instant are settled in this order: what ended passes made visible (by worker, then
 //! in the order of the worker's own doing), deaths, workers that become ready, KV that arrives, what a
-//! worker does between passes to hand requests over, arrivals, the start of new passes, and last the controllers, which so see a settled cluster. Equal events are first in,
-//! first out. Workers run lazily: a worker is advanced only when it has something to decide, when a
+//! worker does between passes to hand requests over, arrivals, the start of new passes, and last the
+//! controllers, which so see a settled cluster. Equal events are first in, first out. Workers run lazily: a worker is advanced only when it has something to decide, when a
 //! request reaches it, or when somebody reads its cache. When nothing that happens can change an
 //! arrival or a placement, every request is placed first and each worker then runs to its end by
 //! itself.
@@ -26,6 +26,7 @@ mod event;
 pub mod fleet;
 mod handoff;
 mod links;
+mod local;
 mod outcome;
 mod run;
 mod watched;

@@ -155,14 +155,19 @@ impl Cluster<'_> {
 
     pub(super) fn bring_caches_up_to(&mut self, now_ms: f64, role: Role) {
         if self.stage(role).policy.reads_caches() {
-            for index in 0..self.fleet.live.len() {
-                let worker = self.fleet.live[index];
-                if self.fleet.worker(worker).role == role
-                    && self.fleet.engine(worker).may_change_before(now_ms)
-                    && !self.dying.contains(&worker)
-                {
-                    self.advance(worker, now_ms);
-                }
+            self.bring_up_to(now_ms, role);
+        }
+    }
+
+    /// Advances all workers of a role.
+    pub(super) fn bring_up_to(&mut self, now_ms: f64, role: Role) {
+        for index in 0..self.fleet.live.len() {
+            let worker = self.fleet.live[index];
+            if self.fleet.worker(worker).role == role
+                && self.fleet.engine(worker).may_change_before(now_ms)
+                && !self.dying.contains(&worker)
+            {
+                self.advance(worker, now_ms);
             }
         }
     }

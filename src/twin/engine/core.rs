@@ -24,6 +24,9 @@ pub struct Core {
     pub peer_compat: bool,
     /// Routers must learn of each eviction by the pass that made it, since they hear late.
     pub tells_each_pass: bool,
+    /// What is computed of prompts takes no time: the peer's decode workers, which only ever compute them
+    /// again.
+    pub recomputes_free: bool,
     /// What it does for requests.
     pub role: Role,
     pub kv: KvPool,
@@ -66,6 +69,7 @@ impl Core {
             pass_by_pass,
             peer_compat: false,
             tells_each_pass: false,
+            recomputes_free: false,
             role: Role::Aggregated,
             running: Vec::new(),
             waiting: VecDeque::new(),

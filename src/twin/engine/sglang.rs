@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use super::core::{Core, Engine};
 use super::handoff::Reservation;
 use crate::timing::PassLoad;
-use crate::twin::deployment::{Role, WaitingOrder};
+use crate::twin::deployment::WaitingOrder;
 use crate::twin::request::{RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
 
@@ -585,9 +585,7 @@ impl Engine for Sglang {
             self.pause = u64::from(self.core.config.prefill_decode_interval);
             load.sampled_seqs = self.core.finishing.len() as u32;
             requests.tally.prefill_tokens += load.new_tokens;
-            // The peer lets a decode worker compute prompts again in no time.
-            let is_free = self.core.role == Role::Decode && self.core.peer_compat;
-            Some(if is_free { 0.0 } else { self.core.timing.pass_ms(&load) })
+            Some(if self.core.recomputes_free { 0.0 } else { self.core.timing.pass_ms(&load) })
         } else if self.core.decode.seqs() > 0 {
             self.plan_decode(&mut load, paths, requests)
         } else {

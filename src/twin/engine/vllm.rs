@@ -389,12 +389,11 @@ impl Engine for Vllm {
         let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
         self.decoding = load.decode_seqs;
         requests.tally.prefill_tokens += load.new_tokens;
-        let timed = match self.core.role {
-            // The peer lets a decode worker compute prompts again in no time.
-            Role::Decode if self.core.peer_compat => {
+        let timed = match self.core.recomputes_free {
+            true => {
                 PassLoad { prefill_seqs: 0, new_tokens: 0, prefix_tokens: 0, context_sq: 0.0, prefix_sq: 0.0, ..timed }
             }
-            _ => timed,
+            false => timed,
         };
         (timed.decode_seqs + timed.prefill_seqs > 0).then(|| self.pass_ms(&timed))
     }

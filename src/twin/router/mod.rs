@@ -103,6 +103,8 @@ pub trait Policy {
     fn hears_late(&self) -> bool {
         false
     }
+    /// A request was placed on this worker without it.
+    fn placed(&mut self, _request: u32, _worker: usize, _view: &View) {}
     /// A request it placed emitted its first token: on a prefill worker, its prompt is complete.
     fn first_token(&mut self, _request: u32, _worker: usize, _view: &View) {}
     /// A request it placed left its worker: completed, rejected, or handed over.
@@ -163,7 +165,8 @@ impl Summary {
 pub fn policy(config: &RouterConfig, role: Role, seed: u64) -> Box<dyn Policy> {
     let rng = stream(seed, role);
     let temperature = config.temperature;
-    let chooser: Box<dyn Chooser> = match &config.policy {
+    let own = config.decode_policy.as_ref().filter(|_| role == Role::Decode);
+    let chooser: Box<dyn Chooser> = match own.unwrap_or(&config.policy) {
         RouterPolicy::RoundRobin => Box::new(round_robin::RoundRobin::default()),
         RouterPolicy::Random => Box::new(random::Random::new(rng)),
         RouterPolicy::LeastLoaded => Box::new(Cheapest::new(least_loaded::LeastLoaded, 0.0, rng)),

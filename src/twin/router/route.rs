@@ -21,7 +21,8 @@ pub struct Router {
 impl Router {
     /// A router with nothing placed yet.
     pub fn new(chooser: Box<dyn Chooser>, config: &RouterConfig, role: Role) -> Self {
-        let gate = Gate::new(config);
+        // What is behind the gate of the prefill workers is let in.
+        let gate = if role == Role::Decode { None } else { Gate::new(config) };
         let needs = chooser.needs().or(gate.as_ref().map_or(Needs::default(), Gate::needs));
         let predictions = needs.predictions || (config.prefill_load_model && needs.prefill);
         let needs = Needs { predictions, ..needs };
@@ -95,6 +96,12 @@ impl Policy for Router {
                 Placement::Queued
             }
         }
+    }
+
+    fn placed(&mut self, request: u32, worker: usize, view: &View) {
+        let Some(position) = view.candidates().iter().position(|&candidate| candidate == worker) else { return };
+        self.ledger.gather(request, view, &mut self.facts);
+        self.assign(request, position, view);
     }
 
     fn watches_requests(&self) -> bool {
