@@ -87,7 +87,7 @@ proptest! {
     #[test]
     fn a_batch_reads_back_as_it_was_written(
         points in prop::collection::vec(
-            (prop::collection::vec(0.0..1.0f64, 32), any::<f64>(), 0.0..9.0f64, any::<bool>(), "\\PC{0,12}"),
+            (prop::collection::vec(0.0..1.0f64, 64), any::<f64>(), 0.0..9.0f64, any::<bool>(), "\\PC{0,12}"),
             0..20,
         )
     ) {
