@@ -78,6 +78,8 @@ fn decisions(c: &mut Criterion) {
                 timing: Timing::Polynomial { floor_means: false },
             }),
             router: router.clone(),
+            planner: None,
+            faults: Default::default(),
             sla: Sla::default(),
             usd_per_gpu_hour: 1.0,
             peer_compat: false,
@@ -87,7 +89,7 @@ fn decisions(c: &mut Criterion) {
             b.iter_custom(|iterations| {
                 let spent = std::rc::Rc::new(std::cell::Cell::new((Duration::ZERO, 0)));
                 let timed = Timed { policy: policy(&router, Role::Aggregated, 7), spent: spent.clone() };
-                black_box(simulate_placed(&deployment, &workload, vec![Box::new(timed)], false));
+                black_box(simulate_placed(&deployment, &workload, vec![Box::new(timed)], 7, false));
                 let (time, count) = spent.get();
                 // The time of one decision, as often as asked for.
                 time.mul_f64(iterations as f64 / f64::from(count))

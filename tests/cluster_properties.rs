@@ -92,6 +92,8 @@ fn deployment(rng: &mut ChaCha8Rng) -> Deployment {
             },
         },
         router: RouterConfig { policy: policies.choose(rng).unwrap().clone(), ..Default::default() },
+        planner: None,
+        faults: Default::default(),
         sla: Sla::default(),
         usd_per_gpu_hour: 1.0,
         peer_compat: rng.random_bool(0.2),
@@ -184,7 +186,7 @@ impl Controller for Chaos {
                 1 => {
                     let active: Vec<usize> = cluster.fleet.ids(role, State::Active).collect();
                     if let Some(&victim) = active.choose(&mut self.rng) {
-                        cluster.kill(victim, now_ms);
+                        cluster.kill(victim, None, now_ms);
                         cluster.start_worker(role, startup_ms, now_ms);
                     }
                 }

@@ -102,6 +102,8 @@ impl Case {
             deployment: Deployment {
                 topology,
                 router: RouterConfig { policy, ..Default::default() },
+                planner: None,
+                faults: Default::default(),
                 sla: Sla::default(),
                 usd_per_gpu_hour: 1.0,
                 peer_compat: true,
@@ -132,7 +134,7 @@ impl Case {
         let chooser =
             Recorded { workers: self.placements(), cost: Kv::new(router), costs: Vec::new(), regret: regret.clone() };
         let policy = Router::new(Box::new(chooser), router, Role::Aggregated);
-        let outcome = twin::simulate_placed(&self.deployment, &self.workload, vec![Box::new(policy)], true);
+        let outcome = twin::simulate_placed(&self.deployment, &self.workload, vec![Box::new(policy)], 7, true);
         (outcome.requests.unwrap(), regret.get())
     }
 }

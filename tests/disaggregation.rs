@@ -165,7 +165,7 @@ fn one_study_searches_both_kinds() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");
     let small = "workload.synthetic.sessions=80";
-    run_to(0, &["search", SPACE, "--budget", "48", "--set", small, "--out", arg(&out)]);
+    run_to(0, &["search", SPACE, "--budget", "64", "--set", small, "--out", arg(&out)]);
     let frontier = std::fs::read_to_string(out.join("frontier.csv")).unwrap();
     assert!(frontier.contains("disaggregated") || frontier.contains("aggregated"), "{frontier}");
     let shortlisted: Vec<_> = std::fs::read_dir(out.join("shortlist")).unwrap().map(|e| e.unwrap().path()).collect();

@@ -57,7 +57,7 @@ pub fn workload(rows: &[Row], turns: usize, load: Load, grows: bool) -> Workload
     w
 }
 
-fn rows() -> impl Strategy<Value = Vec<Row>> {
+pub fn rows() -> impl Strategy<Value = Vec<Row>> {
     let gap = prop_oneof![Just(0.0), 0.0..40.0, 0.0..2000.0];
     // Few contents at the front of prompts, so that many prefixes are shared.
     let ids = (prop::collection::vec(0u32..2, 1..4), prop::collection::vec(0u32..40, 0..24));
@@ -66,7 +66,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec((gap, ids, 0..BLOCK_TOKENS, output), 1..50)
 }
 
-fn engines() -> impl Strategy<Value = EngineConfig> {
+pub fn engines() -> impl Strategy<Value = EngineConfig> {
     let backend = prop::sample::select(vec![Backend::Vllm, Backend::Sglang, Backend::Trtllm]);
     let sizes = (prop::sample::select(vec![1u32, 5, 16, 32, 100]), 40u32..2500);
     let limits = (prop::sample::select(vec![1u32, 2, 7, 64]), prop::sample::select(vec![64u32, 300, 2048]));
@@ -111,6 +111,8 @@ fn simulate(engine: &EngineConfig, workload: &Workload, policy: RouterPolicy, fl
             timing: Timing::Polynomial { floor_means: false },
         }),
         router: RouterConfig { policy, ..Default::default() },
+        planner: None,
+        faults: Default::default(),
         sla: Sla::default(),
         usd_per_gpu_hour: 1.0,
         peer_compat: flags[0],
@@ -120,7 +122,7 @@ fn simulate(engine: &EngineConfig, workload: &Workload, policy: RouterPolicy, fl
 }
 
 /// Equal to a billionth of the clock's reading.
-fn is_close(a_ms: f64, b_ms: f64, now_ms: f64) -> bool {
+pub fn is_close(a_ms: f64, b_ms: f64, now_ms: f64) -> bool {
     (a_ms.is_nan() && b_ms.is_nan()) || (a_ms - b_ms).abs() <= 1e-9 * now_ms.max(1.0)
 }
 

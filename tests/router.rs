@@ -45,6 +45,8 @@ fn deployment(workers: u32, router: RouterConfig) -> Deployment {
             timing: Timing::Polynomial { floor_means: false },
         }),
         router,
+        planner: None,
+        faults: Default::default(),
         sla: Sla::default(),
         usd_per_gpu_hour: 1.0,
         peer_compat: false,
@@ -186,7 +188,7 @@ impl Controller for Unrest {
         if self.rng.random_bool(0.3) {
             let active = cluster.fleet.active(Role::Aggregated).to_vec();
             if active.len() > 1 {
-                cluster.kill(active[self.rng.random_range(0..active.len())], now_ms);
+                cluster.kill(active[self.rng.random_range(0..active.len())], None, now_ms);
             }
         }
         cluster.scale_to(Role::Aggregated, self.rng.random_range(1..6), 500.0, now_ms);

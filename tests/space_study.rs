@@ -103,7 +103,7 @@ fn knobs_that_were_left_out_have_their_defaults() {
     let block_size = find("engine.block_size").unwrap();
     assert_eq!((block_size.values, block_size.is_given), (&[Value::Int(64)][..], false));
     assert!(find("aggregated.tp").unwrap().is_given);
-    assert_eq!(find("router.policy").unwrap().active_when, ["`aggregated.workers` is not 1"]);
+    assert_eq!(find("router.policy").unwrap().active_when, ["`aggregated.workers` is not 1 or there is a planner"]);
     assert!(find("engine.gpu_blocks").is_none(), "it comes from the memory model");
     assert!(find("deployment.mode").unwrap().active_when.is_empty());
 }

@@ -30,6 +30,8 @@ fn simulate(engine: &EngineConfig, timing: &Timing, workload: &Workload, pass_by
             timing: timing.clone(),
         }),
         router: RouterConfig::default(),
+        planner: None,
+        faults: Default::default(),
         sla: Sla::default(),
         usd_per_gpu_hour: 1.0,
         peer_compat: false,

@@ -136,6 +136,8 @@ fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
             timing,
         }),
         router: router(rng),
+        planner: None,
+        faults: Default::default(),
         sla: Sla { ttft_ms: Some(1000.0), ..Default::default() },
         usd_per_gpu_hour: 2.0,
         peer_compat: false,

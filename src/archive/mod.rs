@@ -23,6 +23,7 @@ mod requests;
 mod run_dir;
 mod seal;
 mod table;
+mod timeline;
 
 pub use batch::Batch;
 pub use clock::{Utc, default_run_path};
@@ -35,3 +36,4 @@ pub use manifest::{Manifest, Run, Session, WorkloadEntry};
 pub use requests::{RequestRow, requests_jsonl, requests_parquet};
 pub use run_dir::{RunData, RunDir, Setup};
 pub use table::Table;
+pub use timeline::timeline_parquet;

@@ -21,7 +21,7 @@ pub struct RequestRow<'a> {
     pub session: Option<&'a str>,
     /// Turn within the session, from 0.
     pub turn: u32,
-    /// `completed`, `rejected` or `unfinished`.
+    /// `completed`, `rejected`, `failed` or `unfinished`.
     pub status: &'static str,
     pub arrival_ms: Option<f64>,
     pub ttft_ms: Option<f64>,
@@ -55,6 +55,7 @@ impl<'a> RequestRow<'a> {
             status: match record.status {
                 Status::Completed => "completed",
                 Status::Rejected => "rejected",
+                Status::Failed => "failed",
                 Status::Unfinished => "unfinished",
             },
             arrival_ms: ms(record.arrival_ms),

@@ -7,10 +7,12 @@ use clap::Args;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{CliError, Exit, Overrides, report, terminal};
-use crate::archive::{RequestRow, requests_jsonl, requests_parquet, write_atomic};
+use crate::archive::{RequestRow, requests_jsonl, requests_parquet, timeline_parquet, write_atomic};
+use crate::plot;
 use crate::space::{self, Deployer};
 use crate::twin::deployment::{Pool, Role};
 use crate::twin::metrics::{METRICS, Metric, Metrics};
+use crate::twin::timeline::TimelineRow;
 use crate::twin::{self, Deployment, Outcome};
 use crate::units::MS_PER_S;
 use crate::workload::{self, Workload};
@@ -32,6 +34,13 @@ pub struct ReplayArgs {
     /// Write one row per request, as JSON Lines or Parquet by the file's ending
     #[arg(long, value_name = "FILE.jsonl|FILE.parquet")]
     per_request: Option<PathBuf>,
+    /// Write what the cluster looked like over time into this directory, made if needed: timeline.parquet,
+    /// timeline.svg and timeline.png
+    #[arg(long, value_name = "DIR")]
+    timeline: Option<PathBuf>,
+    /// Length of the timeline's intervals, s
+    #[arg(long, value_name = "SECONDS", default_value = "10", requires = "timeline", value_parser = seconds)]
+    timeline_interval: f64,
     /// Seed of the simulation's own draws, in place of the file's
     #[arg(long)]
     seed: Option<u64>,
@@ -63,11 +72,22 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, CliError> {
     deployment.pass_by_pass |= args.pass_by_pass;
 
     let started = Instant::now();
-    let outcome = twin::simulate(&deployment, workload, args.seed.unwrap_or(study.seed), output.is_some());
+    let seed = args.seed.unwrap_or(study.seed);
+    let (outcome, timeline) = match &args.timeline {
+        None => (twin::simulate(&deployment, workload, seed, output.is_some()), None),
+        Some(directory) => {
+            let interval_ms = args.timeline_interval * MS_PER_S;
+            let (outcome, rows) = twin::simulate_traced(&deployment, workload, seed, output.is_some(), interval_ms);
+            (outcome, Some((directory, rows)))
+        }
+    };
     let wall_ms = elapsed_ms(started);
 
     if let Some(output) = &output {
         output.write(&outcome, workload)?;
+    }
+    if let Some((directory, rows)) = timeline {
+        write_timeline(directory, &rows, &study, workload)?;
     }
     let replay = Replay { deployment: &deployment, workload, outcome: &outcome, load_ms, wall_ms };
     if args.json {
@@ -85,6 +105,29 @@ pub fn run(args: &ReplayArgs) -> Result<Exit, CliError> {
 
 const REFUSED_HELP: &str =
     "change the knob, the hardware or the workload that the reason names, in the file or with --set";
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds.is_finite() && seconds > 0.0 => Ok(seconds),
+        _ => Err("a number of seconds above 0 is wanted, such as 10".to_owned()),
+    }
+}
+
+fn write_timeline(
+    directory: &Path,
+    rows: &[TimelineRow],
+    study: &space::Study,
+    workload: &Workload,
+) -> Result<(), CliError> {
+    std::fs::create_dir_all(directory).map_err(|e| {
+        let what = format!("--timeline {}: cannot make this directory: {e}", directory.display());
+        CliError::user(what, "name another, or make it first")
+    })?;
+    write_atomic(&directory.join("timeline.parquet"), &timeline_parquet(rows)?)?;
+    let source = Path::new(&workload.source).file_name().and_then(|n| n.to_str()).unwrap_or(&workload.source);
+    let note = format!("{}: {} requests from {source}", study.model.name, workload.requests.len());
+    plot::draw_timeline(rows, &note, directory).map_err(|e| CliError::Failure(e.to_string()))
+}
 
 fn elapsed_ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * MS_PER_S

@@ -124,6 +124,8 @@ impl Evaluate for Evaluator<'_> {
         // The mean over replications can come out right after one went wrong.
         let [workload] = self.workloads[..] else { return self.evaluate(candidate) };
         match self.deployer.deployment(candidate) {
+            // A request that is tried again may lose its first token: nothing is certain before the end.
+            Ok(deployment) if !deployment.faults.is_empty() => self.evaluate(candidate),
             Ok(deployment) => {
                 let mut hopeless = Hopeless::new(self.study, rivals);
                 match twin::simulate_watched(&deployment, workload, self.seed, &mut hopeless) {

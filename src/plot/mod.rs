@@ -18,9 +18,11 @@ mod scene;
 mod slices;
 mod style;
 mod thin;
+mod timeline;
 
 pub use growth::{Growth, draw_growth};
 pub use parity::{Parity, check_name, draw_parity};
+pub use timeline::draw_timeline;
 
 use std::path::{Path, PathBuf};
 

@@ -60,7 +60,17 @@ fn holds(active: &Active, row: &KnobRow, value: &Value) -> bool {
     }
 }
 
+/// Whether some candidate has a planner.
+fn may_plan(space: &Space) -> bool {
+    let off = Value::Text("off".into());
+    space.find("planner.policy").is_some_and(|k| space.knobs[k].domain.values.iter().any(|v| *v != off))
+}
+
 fn resolve(active: &Active, row: &KnobRow, space: &Space, never: &[bool]) -> Resolved {
+    // What a planner may change is not decided by how it starts.
+    if matches!(active, Active::Several(_)) && may_plan(space) {
+        return Resolved::Always;
+    }
     if let Active::IsOrGiven(_, _, other) = active
         && space.find(other).is_some_and(|k| !never[k])
     {

@@ -29,6 +29,8 @@ pub(crate) struct Checked {
     pub metric_lists: BTreeMap<&'static str, Node>,
     /// Lists of shares.
     pub shares: BTreeMap<&'static str, Vec<f64>>,
+    /// `faults.events`, unchecked.
+    pub fault_events: Option<Node>,
     /// `[knobs]`, unchecked.
     pub knobs: Vec<Entry>,
     /// `[constraints]`, unchecked.
@@ -165,6 +167,10 @@ fn check_key(key: &'static Key, node: &Node, table: &[Entry], checked: &mut Chec
         if let Some(shares) = shares(key, node, sources) {
             checked.shares.insert(key.path, shares);
         }
+        return;
+    }
+    if let Kind::Faults = key.kind {
+        checked.fault_events = Some(node.clone());
         return;
     }
     let kind = match key.kind {

@@ -112,8 +112,10 @@ impl<'a> Deployer<'a> {
     /// limits under which some request could never be served.
     pub fn deployment(&self, candidate: &Candidate) -> Result<Deployment, Refusal> {
         let pick = Picks { space: &self.study.space, candidate };
+        let topology = self.topology(&pick)?;
+        let planner = self.planner(&pick, &topology)?;
         Ok(Deployment {
-            topology: self.topology(&pick)?,
+            topology,
             router: RouterConfig {
                 policy: self.router_policy(&pick),
                 decode_policy: pick.value("router.decode_policy").map(|name| router_policy(&name.to_string())),
@@ -130,6 +132,8 @@ impl<'a> Deployer<'a> {
                 admission_ttft_ms: pick.optional_real("router.admission_ttft_ms").unwrap_or(f64::INFINITY),
                 session_affinity_ttl_s: pick.optional_real("router.session_affinity_ttl_s"),
             },
+            planner,
+            faults: self.study.faults.clone(),
             sla: self.study.sla,
             usd_per_gpu_hour: self.study.usd_per_gpu_hour,
             peer_compat: self.study.peer_compat,

@@ -143,6 +143,20 @@ fn scalar(kind: Kind) -> Json {
             let share = json!({ "type": "number", "minimum": 0, "maximum": 1 });
             json!({ "type": "array", "minItems": 1, "items": share })
         }
+        Kind::Faults => {
+            let number = |doc: &str| json!({ "type": "number", "minimum": 0, "description": doc });
+            json!({ "type": "array", "items": {
+                "type": "object",
+                "properties": {
+                    "at_s": number("When, s."),
+                    "worker": json!({ "type": "integer", "minimum": 0, "description": "Which worker, from 0." }),
+                    "slow": json!({ "type": "number", "minimum": 1, "description": "How many times as long passes take." }),
+                    "for_s": number("How long, s."),
+                },
+                "required": ["at_s", "worker"],
+                "additionalProperties": false,
+            } })
+        }
         Kind::Metrics => {
             let names: Vec<&str> = METRICS.iter().map(|m| m.name).collect();
             let most = goals::MAX_OBJECTIVES;

@@ -7,7 +7,7 @@ use super::assemble::{assemble, values_words};
 use super::error::{SpaceError, SpaceErrors};
 use super::source::{Finding, Source, Sources, Span};
 use super::tree::{self, Entry, Raw};
-use super::{Study, check, domains, formulas, goals, requests, scalar, sections};
+use super::{Study, check, domains, faults, formulas, goals, requests, scalar, sections};
 use crate::catalog::Backend;
 use crate::timing::TimingSpec;
 use crate::workload::SourceSpec;
@@ -215,6 +215,7 @@ fn read_study(
         pass_by_pass: checked.flag("twin.pass_by_pass")?,
         objectives,
         constraints,
+        faults: faults::faults(&checked, sources)?,
         sla: sections::sla(&checked),
         search: sections::search(&checked)?,
         shortlist_size: checked.int("shortlist.size").and_then(|v| usize::try_from(v).ok())?,

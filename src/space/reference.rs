@@ -175,6 +175,7 @@ fn type_cell(kind: Kind, power_of_two: bool) -> String {
         Kind::Metrics => "list of metrics".into(),
         Kind::Shares => "list of numbers from 0 to 1".into(),
         Kind::Formula => "formula".into(),
+        Kind::Faults => "list of tables".into(),
     }
 }
 

@@ -177,6 +177,7 @@ pub(crate) fn type_words(kind: Kind) -> &'static str {
         Kind::Choice { .. } | Kind::Name(_) | Kind::Label | Kind::FileName | Kind::Path | Kind::Formula => "a string",
         Kind::Metrics => "a list of metric names",
         Kind::Shares => "a list of numbers from 0 to 1",
+        Kind::Faults => "a list of faults",
     }
 }
 
@@ -213,6 +214,7 @@ fn example(rule: Rule<'_>) -> String {
         Kind::Formula => "\"max(0, prefill_blocks - overlap_blocks) + decode_blocks\"".to_owned(),
         Kind::Metrics => "[\"usd_per_mtok_output\", \"ttft_p90_ms\"]".to_owned(),
         Kind::Shares => "[0.85, 0.3]".to_owned(),
+        Kind::Faults => "[{ at_s = 600, worker = 2 }]".to_owned(),
     };
     format!("write for example {name} = {shown}")
 }

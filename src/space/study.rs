@@ -9,6 +9,7 @@ use super::{Candidate, Space, Value, deploy};
 use crate::catalog::{Dtype, GpuSpec, ModelSpec};
 use crate::timing::{Calibration, Timing, TimingSpec, WorkerShape};
 use crate::twin::deployment::Sla;
+use crate::twin::faults::FaultConfig;
 use crate::workload::{Load, SourceSpec, Workload, WorkloadSpec};
 
 /// A checked search-space TOML.
@@ -58,6 +59,8 @@ pub struct Study {
     /// Two or three for a search; may be empty for a replay.
     pub objectives: Vec<Objective>,
     pub constraints: Vec<Constraint>,
+    /// What goes wrong, `[faults]`.
+    pub faults: FaultConfig,
     /// Bounds of a good request, `[sla]`.
     pub sla: Sla,
     pub search: SearchSpec,

@@ -48,6 +48,8 @@ pub enum Timing {
     Corrected(Arc<Corrected>),
     /// From the user's measured tables, operator by operator.
     Exact(Arc<perfdb::Exact>),
+    /// Another, with every pass this many times as long: a worker that is slow.
+    Slowed { timing: Arc<Timing>, factor: f64 },
 }
 
 /// What a timing rests on, for manifests and reports.
@@ -79,6 +81,7 @@ impl Timing {
             Timing::Surface(surface) => surface.pass_ms(load),
             Timing::Corrected(corrected) => corrected.pass_ms(load),
             Timing::Exact(exact) => exact.pass_ms(load),
+            Timing::Slowed { timing, factor } => factor * timing.pass_ms(load),
         }
     }
 
@@ -95,6 +98,15 @@ impl Timing {
             Timing::Surface(surface) => surface.decode_run(seqs, context_tokens),
             Timing::Corrected(corrected) => corrected.decode_run(seqs, context_tokens, kv_pool_tokens),
             Timing::Exact(exact) => exact.decode_run(seqs, context_tokens),
+            Timing::Slowed { timing, factor } => {
+                let run = timing.decode_run(seqs, context_tokens, kv_pool_tokens);
+                DecodeRun {
+                    base_ms: factor * run.base_ms,
+                    slope_ms: factor * run.slope_ms,
+                    curve_ms: factor * run.curve_ms,
+                    passes: run.passes,
+                }
+            }
         }
     }
 
@@ -138,6 +150,7 @@ impl Timing {
             Timing::Surface(surface) => surface.provenance(),
             Timing::Corrected(corrected) => corrected.provenance(),
             Timing::Exact(exact) => exact.provenance(),
+            Timing::Slowed { timing, .. } => timing.provenance(),
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::deployment::{
     Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
 };
+use super::planner::{PlannerConfig, ScalingPolicy};
 use crate::catalog::Backend;
 use crate::timing::Timing;
 use crate::workload::spec::{Arrivals, Lengths, SyntheticSpec};
@@ -31,6 +32,8 @@ pub fn cases() -> Vec<Case> {
                 timing: Timing::Polynomial { floor_means: true },
             }),
             router: RouterConfig { policy, ..Default::default() },
+            planner: None,
+            faults: Default::default(),
             sla: Sla::default(),
             usd_per_gpu_hour: 1.0,
             peer_compat: true,
@@ -53,6 +56,9 @@ pub fn cases() -> Vec<Case> {
         case
     };
     let closed = Case { name: "closed_loop_64", concurrency: Some(64), ..round_robin.clone() };
+    let mut planned = case("planner_8", Vllm, 8, 512, 16_384, Kv);
+    planned.deployment.planner =
+        Some(PlannerConfig { ttft_ms: 1500.0, policy: ScalingPolicy::Hybrid, ..Default::default() });
     vec![
         round_robin,
         case("round_robin_8_block_64", Vllm, 8, 64, 131_072, RoundRobin),
@@ -64,6 +70,7 @@ pub fn cases() -> Vec<Case> {
         disaggregated("disaggregated_4_4", Vllm),
         disaggregated("sglang_disaggregated_4_4", Sglang),
         closed,
+        planned,
     ]
 }
 

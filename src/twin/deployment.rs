@@ -1,5 +1,7 @@
 //! What is simulated: a complete, concrete serving deployment.
 
+use super::faults::FaultConfig;
+use super::planner::PlannerConfig;
 use crate::catalog::Backend;
 use crate::timing::Timing;
 use crate::twin::router::formula::Program;
@@ -11,6 +13,10 @@ pub struct Deployment {
     pub topology: Topology,
     /// How requests are placed on workers.
     pub router: RouterConfig,
+    /// How workers are added and taken away; `None` to leave them as they are.
+    pub planner: Option<PlannerConfig>,
+    /// What goes wrong.
+    pub faults: FaultConfig,
     /// Bounds that a good request keeps; empty when the user gave none.
     pub sla: Sla,
     /// Price of one GPU for one hour, in US dollars.

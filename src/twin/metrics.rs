@@ -75,6 +75,8 @@ metrics! {
     Completed = "completed", "requests", true, "Requests that completed.";
     Rejected = "rejected", "requests", false, "Requests refused: by an engine (prompt too long for the model or the pool), or by the router's admission control.";
     RejectedByRouter = "rejected_by_router", "requests", false, "Requests refused by the router's admission control.";
+    Failed = "failed", "requests", false, "Requests whose worker died once more than [faults] retries allows, or for which no worker was left.";
+    Retries = "retries", "count", false, "Times a request was tried again because its worker died.";
     Unfinished = "unfinished", "requests", false, "Requests still in flight when the simulation ended.";
     DurationS = "duration_s", "s", false, "First arrival to last completion.";
 }

@@ -5,6 +5,7 @@ pub mod cases;
 pub mod cluster;
 pub mod deployment;
 pub mod engine;
+pub mod faults;
 pub mod histogram;
 pub mod kv;
 pub mod metrics;
@@ -14,6 +15,7 @@ pub mod planner;
 pub mod request;
 pub mod router;
 pub mod tally;
+pub mod timeline;
 
 pub use deployment::{Deployment, Role, Topology};
 pub use outcome::{Outcome, RequestRecord, Status};
@@ -25,7 +27,25 @@ use crate::workload::Workload;
 pub fn simulate(deployment: &Deployment, workload: &Workload, seed: u64, per_request: bool) -> Outcome {
     let seeded = deployment.with_draws_of(seed);
     let deployment = seeded.as_ref().unwrap_or(deployment);
-    simulate_placed(deployment, workload, policies(deployment, seed), per_request)
+    simulate_placed(deployment, workload, policies(deployment, seed), seed, per_request)
+}
+
+/// [`simulate`], with a row for each pool and each interval of what the cluster looked like.
+pub fn simulate_traced(
+    deployment: &Deployment,
+    workload: &Workload,
+    seed: u64,
+    per_request: bool,
+    interval_ms: f64,
+) -> (Outcome, Vec<timeline::TimelineRow>) {
+    let seeded = deployment.with_draws_of(seed);
+    let deployment = seeded.as_ref().unwrap_or(deployment);
+    let rows = std::rc::Rc::default();
+    let mut controllers = controllers(deployment, seed);
+    // The last: it sees what the others did.
+    controllers.push(Box::new(timeline::Recorder::new(deployment, interval_ms, std::rc::Rc::clone(&rows))));
+    let outcome = cluster::simulate(deployment, workload, policies(deployment, seed), controllers, per_request);
+    (outcome, rows.take())
 }
 
 /// [`simulate`], ended early when `watch` says so.
@@ -40,7 +60,8 @@ pub fn simulate_watched(
 ) -> Result<Outcome, bounds::BestCase> {
     let seeded = deployment.with_draws_of(seed);
     let deployment = seeded.as_ref().unwrap_or(deployment);
-    cluster::simulate_watched(deployment, workload, policies(deployment, seed), Vec::new(), watch)
+    let controllers = controllers(deployment, seed);
+    cluster::simulate_watched(deployment, workload, policies(deployment, seed), controllers, watch)
 }
 
 fn policies(deployment: &Deployment, seed: u64) -> Vec<Box<dyn router::Policy>> {
@@ -54,7 +75,20 @@ pub fn simulate_placed(
     deployment: &Deployment,
     workload: &Workload,
     policies: Vec<Box<dyn router::Policy>>,
+    seed: u64,
     per_request: bool,
 ) -> Outcome {
-    cluster::simulate(deployment, workload, policies, Vec::new(), per_request)
+    cluster::simulate(deployment, workload, policies, controllers(deployment, seed), per_request)
+}
+
+/// What acts on a deployment's workers: faults, then the planner, who so sees what is left.
+fn controllers(deployment: &Deployment, seed: u64) -> Vec<Box<dyn cluster::Controller>> {
+    let mut controllers: Vec<Box<dyn cluster::Controller>> = Vec::new();
+    if !deployment.faults.is_empty() {
+        controllers.push(Box::new(faults::Faults::new(&deployment.faults, seed)));
+    }
+    if let Some(config) = &deployment.planner {
+        controllers.push(Box::new(planner::Scaler::new(config, deployment)));
+    }
+    controllers
 }

@@ -8,6 +8,8 @@ pub enum Status {
     Completed,
     /// Refused: by the engine because it can never fit, or by the router.
     Rejected,
+    /// Its worker died once more than it may be tried again, or no worker was left for it.
+    Failed,
     /// Still in flight, or never started, when the simulation ended.
     Unfinished,
 }
@@ -29,6 +31,8 @@ pub struct RequestRecord {
     /// Prompt tokens found in the KV cache: the largest over the request's admissions.
     pub reused_tokens: u32,
     pub preemptions: u32,
+    /// Times it was tried again after its worker died.
+    pub retries: u32,
     /// Worker that decoded it; `u32::MAX` for none.
     pub worker: u32,
     /// Worker that computed its prompt, when that is another; `u32::MAX` for none.

@@ -32,6 +32,10 @@ pub struct RequestState {
     /// Prompt tokens found in the cache: the most over admissions.
     pub reused: u32,
     pub preemptions: u32,
+    /// Times it was tried again after its worker died.
+    pub retries: u32,
+    /// It came from a dead worker with tokens, and has emitted none on its new one.
+    pub moved: bool,
     pub worker: u32,
     /// Worker that computes its prompt for another; `u32::MAX` for none.
     pub prefill_worker: u32,
@@ -100,6 +104,8 @@ impl<'a> Requests<'a> {
                 order: 0,
                 reused: 0,
                 preemptions: 0,
+                retries: 0,
+                moved: false,
                 worker: u32::MAX,
                 prefill_worker: u32::MAX,
                 transfer_ms: f64::NAN,

@@ -136,6 +136,8 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     set(Rejected, with(Status::Rejected));
     set(RejectedByRouter, cluster.routed.refused as f64);
     set(OverlapRegret, cluster.routed.missed_blocks as f64 / cluster.routed.prompt_blocks as f64);
+    set(Failed, with(Status::Failed));
+    set(Retries, records.iter().map(|r| f64::from(r.retries)).sum());
     set(Unfinished, with(Status::Unfinished));
     set(DurationS, duration_s);
     // A ratio over nothing is not infinite, it does not apply.

@@ -132,6 +132,8 @@ impl Prepared<'_> {
                 engine: self.engine.clone(),
                 timing: Timing::Corrected(Arc::new(Corrected::new(self.timing.clone(), passes))),
             }),
+            planner: None,
+            faults: Default::default(),
             router: RouterConfig::default(),
             sla: Sla::default(),
             usd_per_gpu_hour: 0.0,

@@ -52,6 +52,7 @@ pub const SECTIONS: &[Section] = &[
     ),
     section("twin", true, "How the simulation works."),
     section("knobs", false, "What is searched: a list, a range, or one value per knob."),
+    section("faults", true, "What goes wrong with workers; nothing without it."),
     section("objectives", true, "The metrics to trade off, two to four in all."),
     section(
         "constraints",
@@ -231,6 +232,63 @@ const OTHERS: &[Key] = &[
         value(Literal::Bool(false)),
         "Simulate every pass by itself: the slow reference, with the same results.",
     ),
+    positive(
+        "faults.mtbf_s",
+        Fallback::Unset("no worker dies by chance"),
+        "s",
+        "Mean time from when a worker is ready until it dies, exponentially distributed. Its KV is lost; the pass it is in is its last.",
+    ),
+    choice(
+        "faults.after_death",
+        &["restart", "gone"],
+        &[],
+        value(Literal::Text("restart")),
+        "Whether another worker starts at once on the GPUs of a dead one, or they are given back.",
+    ),
+    when(
+        not_negative(
+            "faults.restart_s",
+            value(Literal::Real(60.0)),
+            "s",
+            "Time from a death until the new worker takes requests, paid for.",
+        ),
+        "faults.after_death",
+        &["restart"],
+    ),
+    int(
+        "faults.retries",
+        0,
+        1_000_000,
+        value(Literal::Int(3)),
+        "times",
+        "How often a request whose worker died is tried again on another; after that it has failed.",
+    ),
+    flag(
+        "faults.keep_tokens",
+        value(Literal::Bool(false)),
+        "Whether a request that is tried again goes on after the tokens already streamed, whose KV is computed again with the prompt's. Else it starts over: its first token is that of the last try.",
+    ),
+    positive(
+        "faults.slow_every_s",
+        Fallback::Unset("no worker is slow by chance"),
+        "s",
+        "Mean time between slowdowns of one worker, exponentially distributed.",
+    ),
+    Key {
+        path: "faults.slow_factor",
+        kind: Kind::Real { min: 1.0, max: 1e6, open: false },
+        fallback: value(Literal::Real(2.0)),
+        doc: "How many times as long passes take during a slowdown by chance.",
+        ..DEFAULT
+    },
+    positive("faults.slow_for_s", value(Literal::Real(60.0)), "s", "How long a slowdown by chance lasts."),
+    Key {
+        path: "faults.events",
+        kind: Kind::Faults,
+        fallback: Fallback::Unset("none"),
+        doc: "Faults at given times: `{ at_s = 600, worker = 2 }` kills, `{ at_s = 900, worker = 0, slow = 3.0, for_s = 120 }` slows down. Workers count from 0 in the order in which they are started; nothing happens to one that is not there.",
+        ..DEFAULT
+    },
     Key {
         path: "objectives.minimize",
         kind: Kind::Metrics,

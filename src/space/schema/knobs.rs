@@ -1,11 +1,12 @@
 //! The knobs, in dependency order: a condition refers to an earlier row.
 
+use super::planner::PLANNER;
 use super::pools::POOLS;
 use super::{Active, Fallback, Kind, KnobRow, Literal};
 
 const AGGREGATED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"])];
 /// A router has a choice only among several workers.
-const ROUTED: &[Active] = &[Active::NotOne("aggregated.workers")];
+const ROUTED: &[Active] = &[Active::Several("aggregated.workers")];
 const KV_ROUTED: &[Active] = &[Active::Is("router.policy", &["kv"])];
 /// Policies that compare costs.
 const COST_ROUTED: &[Active] = &[Active::Is("router.policy", &["kv", "lmetric", "expression"])];
@@ -45,9 +46,10 @@ pub(super) const DEFAULT: KnobRow = KnobRow {
 pub(super) const MANY: i64 = 1 << 24;
 
 /// Every knob that this version simulates.
-pub const KNOBS: &[KnobRow] = &joined::<{ SHAPE.len() + POOLS.len() + OTHERS.len() }>([SHAPE, POOLS, OTHERS]);
+pub const KNOBS: &[KnobRow] =
+    &joined::<{ SHAPE.len() + POOLS.len() + OTHERS.len() + PLANNER.len() }>([SHAPE, POOLS, OTHERS, PLANNER]);
 
-const fn joined<const N: usize>(parts: [&[KnobRow]; 3]) -> [KnobRow; N] {
+const fn joined<const N: usize>(parts: [&[KnobRow]; 4]) -> [KnobRow; N] {
     let mut rows = [DEFAULT; N];
     let (mut part, mut at) = (0, 0);
     while part < parts.len() {
@@ -109,7 +111,7 @@ const SHAPE: &[KnobRow] = &[
         unit: "workers",
         block: "split",
         active: AGGREGATED,
-        doc: "Number of workers.",
+        doc: "Number of workers; under a planner, at the start.",
         ..DEFAULT
     },
 ];
@@ -253,6 +255,14 @@ const OTHERS: &[KnobRow] = &[
         unit: "tokens",
         block: "limits",
         doc: "Longest sequence; longer prompts are rejected and counted as rejected.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "planner.policy",
+        kind: Kind::Choice { legal: &["off", "load", "sla", "predictive", "hybrid"], later: &[] },
+        fallback: Fallback::Value(Literal::Text("off")),
+        block: "planner",
+        doc: "How workers are added and taken away: `load` by thresholds of queues and KV use; `sla` by TTFT and ITL as regressions of past passes foretell them; `predictive` by the workers that the forecast demand of the next window needs; `hybrid` by both, the forecast setting the fewest workers that `sla` may leave.",
         ..DEFAULT
     },
     KnobRow {
@@ -415,4 +425,4 @@ const OTHERS: &[KnobRow] = &[
 pub const LATER_KNOBS: &[&str] = &[];
 
 /// Groups of knobs that this version cannot simulate.
-pub const LATER_GROUPS: &[&str] = &["planner", "kv"];
+pub const LATER_GROUPS: &[&str] = &["kv"];

@@ -9,6 +9,7 @@ mod coefficients;
 mod keys;
 mod knobs;
 mod model;
+mod planner;
 mod pools;
 mod row;
 mod workload;
@@ -84,6 +85,8 @@ pub enum Kind {
     Shares,
     /// A formula over the router's terms.
     Formula,
+    /// A list of faults at given times.
+    Faults,
 }
 
 /// A catalogue that names are looked up in.
@@ -145,14 +148,15 @@ pub enum Active {
     NotZero(&'static str),
     /// The knob is a number other than 0, or not given.
     NotZeroIfGiven(&'static str),
-    /// The knob is a number above 1, or means nothing itself.
-    NotOne(&'static str),
     /// The first knob has one of these values, or the second is given.
     IsOrGiven(&'static str, &'static [&'static str], &'static str),
     /// The first knob has one of these values, or one of the others is not given.
     IsUnlessGiven(&'static str, &'static [&'static str], &'static [&'static str]),
     /// A formula that the knob holds names the conditional knob, a coefficient.
     NamedBy(&'static str),
+    /// The knob, a number of workers, is above 1 or means nothing itself, or the planner of some candidate
+    /// may change it.
+    Several(&'static str),
 }
 
 impl Active {
@@ -160,7 +164,7 @@ impl Active {
     pub fn knob(&self) -> &'static str {
         match self {
             Active::Is(knob, _) | Active::On(knob) | Active::NotZero(knob) => knob,
-            Active::NotZeroIfGiven(knob) | Active::NotOne(knob) => knob,
+            Active::NotZeroIfGiven(knob) | Active::Several(knob) => knob,
             Active::IsOrGiven(knob, ..) | Active::IsUnlessGiven(knob, ..) | Active::NamedBy(knob) => knob,
         }
     }
@@ -177,7 +181,7 @@ impl Active {
             (Active::On(_), v) => v == Some(&Value::Bool(true)),
             (Active::NotZero(_), v) => v.and_then(Value::as_f64).is_some_and(|v| v != 0.0),
             (Active::NotZeroIfGiven(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 0.0),
-            (Active::NotOne(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 1.0),
+            (Active::Several(_), v) => v.and_then(Value::as_f64).is_none_or(|v| v != 1.0),
         }
     }
 
@@ -187,7 +191,6 @@ impl Active {
             Active::Is(knob, names) => format!("`{knob}` is {}", names.join(" or ")),
             Active::On(knob) => format!("`{knob}` is true"),
             Active::NotZero(knob) | Active::NotZeroIfGiven(knob) => format!("`{knob}` is not 0"),
-            Active::NotOne(knob) => format!("`{knob}` is not 1"),
             Active::IsOrGiven(knob, names, other) => {
                 format!("`{knob}` is {} or `{other}` is given", names.join(" or "))
             }
@@ -196,6 +199,7 @@ impl Active {
                 format!("(`{knob}` is {} or not all of {} are given)", names.join(" or "), others.join(", "))
             }
             Active::NamedBy(knob) => format!("a formula of `{knob}` names it"),
+            Active::Several(knob) => format!("`{knob}` is not 1 or there is a planner"),
         }
     }
 }
@@ -281,6 +285,8 @@ mod tests {
     use super::*;
     use crate::catalog::Backend;
     use crate::twin::deployment::{EngineConfig, RouterConfig};
+    use crate::twin::faults::FaultConfig;
+    use crate::twin::planner::{PlannerConfig, Thresholds};
 
     #[test]
     fn paths_are_unique_and_every_key_lies_in_a_section() {
@@ -344,6 +350,41 @@ mod tests {
         let vllm = crate::timing::default_host_ms(Backend::Vllm);
         let others = [Backend::Sglang, Backend::Trtllm].map(crate::timing::default_host_ms);
         assert!(host_ms.starts_with(&format!("{vllm} under vLLM, 0 under the others")) && others == [0.0; 2]);
+        let planner = PlannerConfig::default();
+        for (name, ms) in [
+            ("planner.load_interval_s", planner.load_interval_ms),
+            ("planner.throughput_interval_s", planner.throughput_interval_ms),
+            ("planner.startup_s", planner.startup_ms),
+            ("planner.cooldown_s", planner.cooldown_ms),
+        ] {
+            assert_eq!(default(name), Value::Real(ms / 1000.0), "{name}");
+        }
+        let Thresholds { prefill_up, prefill_down, decode_up, decode_down } = planner.thresholds;
+        assert_eq!(planner.thresholds, Thresholds::THROUGHPUT);
+        for (name, value) in [
+            ("planner.prefill_up", prefill_up),
+            ("planner.prefill_down", prefill_down),
+            ("planner.decode_up", decode_up),
+            ("planner.decode_down", decode_down),
+            ("planner.sensitivity", planner.sensitivity),
+            ("planner.headroom", planner.headroom),
+        ] {
+            assert_eq!(default(name), Value::Real(value), "{name}");
+        }
+        assert_eq!(default("planner.min_workers"), Value::Int(planner.min_workers.into()));
+        assert_eq!(default("planner.confirm_up"), Value::Int(planner.confirm_up.into()));
+        assert_eq!(default("planner.confirm_down"), Value::Int(planner.confirm_down.into()));
+        assert_eq!(default("planner.wait_for_starting"), Value::Bool(planner.wait_for_starting));
+        let faults = FaultConfig::default();
+        let faults_default = |path: &str| match key(path).unwrap().fallback {
+            Fallback::Value(v) => Value::from(v),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(faults_default("faults.restart_s"), Value::Real(faults.restart_ms.unwrap() / 1000.0));
+        assert_eq!(faults_default("faults.retries"), Value::Int(faults.retries.into()));
+        assert_eq!(faults_default("faults.keep_tokens"), Value::Bool(faults.keep_tokens));
+        assert_eq!(faults_default("faults.slow_factor"), Value::Real(faults.slow_factor));
+        assert_eq!(faults_default("faults.slow_for_s"), Value::Real(faults.slow_ms / 1000.0));
         let router = RouterConfig::default();
         assert_eq!(default("router.policy"), Value::Text("round_robin".into()));
         assert_eq!(default("router.overlap_credit"), Value::Real(router.overlap_credit));

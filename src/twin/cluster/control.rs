@@ -1,8 +1,12 @@
 //! Acting on a running cluster: scaling, deaths and restarts, by controllers with instants of their own.
 
+use std::sync::Arc;
+
 use super::event::Event;
 use super::{Cluster, State};
+use crate::timing::Timing;
 use crate::twin::deployment::Role;
+use crate::twin::outcome::Status;
 
 /// Something that acts on the cluster at instants of its own: a planner at its ticks, faults.
 ///
@@ -14,11 +18,13 @@ pub trait Controller {
     fn next_ms(&self) -> f64;
     /// Acts at [`Controller::next_ms`], which must then lie later (or at infinity).
     fn act(&mut self, now_ms: f64, cluster: &mut Cluster);
+    /// A worker takes requests from now on; told of those at the start, too.
+    fn worker_ready(&mut self, _now_ms: f64, _worker: usize, _cluster: &Cluster) {}
     /// A request reached the cluster.
     fn arrived(&mut self, _now_ms: f64, _request: u32, _cluster: &Cluster) {}
     /// A request emitted its first visible token.
     fn first_token(&mut self, _now_ms: f64, _request: u32, _cluster: &Cluster) {}
-    /// A request completed or was rejected.
+    /// A request completed, was rejected or has failed.
     fn ended(&mut self, _now_ms: f64, _request: u32, _cluster: &Cluster) {}
 }
 
@@ -68,15 +74,20 @@ impl Cluster<'_> {
     }
 
     /// A worker dies: it takes no request from now on, the pass in flight is its last, and at the end
-    /// of that pass its requests go back to the router. They keep the tokens that were streamed.
-    pub fn kill(&mut self, id: usize, now_ms: f64) {
+    /// of that pass its requests are tried again elsewhere. With `restart_ms`, a new worker starts on
+    /// its GPUs at once and is ready after that time, unless the dead one was leaving anyway.
+    pub fn kill(&mut self, id: usize, restart_ms: Option<f64>, now_ms: f64) {
         let role = self.fleet.worker(id).role;
-        match self.fleet.worker(id).state {
-            State::Removed => {}
+        let state = self.fleet.worker(id).state;
+        if self.dying.contains(&id) {
+            return;
+        }
+        match state {
+            State::Removed => return,
             State::Starting => self.fleet.set_state(id, State::Removed, now_ms),
             State::Active | State::Draining => {
-                self.advance(id, now_ms);
-                if self.fleet.worker(id).state == State::Active {
+                self.catch_up(id, now_ms);
+                if state == State::Active {
                     self.fleet.set_state(id, State::Draining, now_ms);
                     self.tell(now_ms, role, |policy, view| {
                         view.fleet.targets_of(id).for_each(|t| policy.worker_draining(t, view))
@@ -88,6 +99,36 @@ impl Cluster<'_> {
                 self.schedule_event(at_ms, Event::Died { worker: id as u32 });
             }
         }
+        if let Some(restart_ms) = restart_ms
+            && state != State::Draining
+        {
+            self.fleet.hand_over(id, now_ms);
+            self.start_worker(role, restart_ms, now_ms);
+        }
+    }
+
+    /// From now on a worker takes `factor` times as long as its timing says for each pass it starts.
+    pub fn set_pace(&mut self, id: usize, factor: f64, now_ms: f64) {
+        let Some(pool) = self.fleet.pool(self.fleet.worker(id).role) else { return };
+        let timing = pool.timing.clone();
+        self.catch_up(id, now_ms);
+        self.fleet.engine_mut(id).set_timing(&match factor {
+            1.0 => timing,
+            factor => Timing::Slowed { timing: Arc::new(timing), factor },
+        });
+        self.refresh(id);
+    }
+
+    /// Does every pass of a worker that starts by now: how it looks to those who act on it.
+    pub fn catch_up(&mut self, id: usize, now_ms: f64) {
+        if !self.dying.contains(&id) {
+            self.advance(id, now_ms.next_up());
+        }
+    }
+
+    /// Requests that wait for any worker of a role.
+    pub fn unplaced(&self, role: Role) -> usize {
+        self.stages[role as usize].as_ref().map_or(0, |s| s.parked.len() + s.policy.queued())
     }
 
     pub(super) fn became_ready(&mut self, now_ms: f64, id: usize) {
@@ -98,6 +139,7 @@ impl Cluster<'_> {
         let role = self.fleet.worker(id).role;
         self.fleet.set_state(id, State::Active, now_ms);
         self.tell(now_ms, role, |policy, view| view.fleet.targets_of(id).for_each(|t| policy.worker_ready(t, view)));
+        self.with_controllers(|cluster, controller| controller.worker_ready(now_ms, id, cluster));
         for request in std::mem::take(&mut self.stage(role).parked) {
             self.place(now_ms, role, request);
         }
@@ -119,7 +161,43 @@ impl Cluster<'_> {
         // From a decode worker, all the way again: there is nobody who has the KV.
         let back = if role == Role::Decode { self.first_role() } else { role };
         for (role, request) in requests.into_iter().map(|r| (back, r)).chain(on_the_way) {
-            self.send_on(now_ms, role, request);
+            self.retry(now_ms, role, request);
+        }
+    }
+
+    /// Tries a request again whose worker died, from the stage of this role on, unless that has
+    /// happened too often.
+    fn retry(&mut self, now_ms: f64, role: Role, request: u32) {
+        let faults = &self.deployment().faults;
+        let first_role = self.first_role();
+        let state = &mut self.requests.states[request as usize];
+        if state.retries >= faults.retries {
+            state.status = Status::Failed;
+            self.refused(now_ms, request);
+            self.end(now_ms, request);
+            return;
+        }
+        state.retries += 1;
+        if faults.keep_tokens {
+            // The router of decode workers hears of the handover instead.
+            state.moved = state.generated > 0 && role == Role::Aggregated;
+        } else if role == first_role {
+            state.generated = 0;
+            (state.first_token_ms, state.last_token_ms) = (f64::NAN, f64::NAN);
+        }
+        self.send_on(now_ms, role, request);
+    }
+
+    /// Nothing is left that could serve the requests that are left: they have failed.
+    pub(super) fn give_up(&mut self) {
+        for request in 0..self.requests.states.len() as u32 {
+            if self.requests.states[request as usize].status == Status::Unfinished {
+                self.requests.states[request as usize].status = Status::Failed;
+                self.refused(self.now_ms, request);
+                self.left -= 1;
+                let now_ms = self.now_ms;
+                self.with_controllers(|cluster, controller| controller.ended(now_ms, request, cluster));
+            }
         }
     }
 

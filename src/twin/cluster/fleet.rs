@@ -29,8 +29,17 @@ pub struct Worker {
     pub state: State,
     /// When it began to start, ms.
     pub since_ms: f64,
+    /// Until when its GPUs are paid for on its account, ms: infinite while they are.
+    until_ms: f64,
     /// Its scheduler and cache; none once it is removed.
     pub(super) engine: Option<Box<dyn Engine>>,
+}
+
+impl Worker {
+    /// Whether its GPUs are paid for on its account: a dead one's are its replacement's.
+    pub fn is_charged(&self) -> bool {
+        self.until_ms == f64::INFINITY
+    }
 }
 
 /// What all workers of a role have in common.
@@ -82,6 +91,16 @@ struct Change {
     kv_blocks: u64,
 }
 
+/// Place of a state in which GPUs are paid for.
+fn charged_state(state: State) -> Option<usize> {
+    match state {
+        State::Starting => Some(0),
+        State::Active => Some(1),
+        State::Draining => Some(2),
+        State::Removed => None,
+    }
+}
+
 /// All workers there ever were, by id.
 #[derive(Debug, Default)]
 pub struct Fleet {
@@ -97,6 +116,10 @@ pub struct Fleet {
     pub(super) live: Vec<usize>,
     /// When each worker must be advanced next, by id.
     pub(super) wakes: Vec<f64>,
+    /// GPUs in each state by role, and the GPU time that they have spent there until `spent_until_ms`.
+    in_state: [[u32; 3]; Role::COUNT],
+    spent: [[f64; 3]; Role::COUNT],
+    spent_until_ms: f64,
     /// GPUs and KV blocks provisioned from a time on; the first entry is at 0.
     provisioned: Vec<Change>,
 }
@@ -111,6 +134,11 @@ impl Fleet {
     /// A worker that was ever there.
     pub fn worker(&self, id: usize) -> &Worker {
         &self.workers[id]
+    }
+
+    /// The state of a worker; none before it was started.
+    pub fn state(&self, id: usize) -> Option<State> {
+        self.workers.get(id).map(|w| w.state)
     }
 
     /// The scheduler and cache of a worker that is not removed.
@@ -184,7 +212,7 @@ impl Fleet {
         let id = self.workers.len();
         let engine = mould.engine(id);
         let (gpus, blocks) = (mould.pool.gpus_per_worker, mould.pool.kv_blocks_per_worker());
-        self.workers.push(Worker { role, state, since_ms: now_ms, engine: Some(engine) });
+        self.workers.push(Worker { role, state, since_ms: now_ms, until_ms: f64::INFINITY, engine: Some(engine) });
         self.wakes.push(f64::INFINITY);
         self.live.push(id);
         if state == State::Active {
@@ -193,11 +221,13 @@ impl Fleet {
         }
         let last = *self.provisioned.last().expect("starts with an entry");
         self.provision(now_ms, last.gpus + gpus, last.kv_blocks + blocks);
+        self.shift(role, None, Some(state), gpus, now_ms);
         id
     }
 
     /// Moves a worker on in its life.
     pub(super) fn set_state(&mut self, id: usize, state: State, now_ms: f64) {
+        let is_charged = self.workers[id].is_charged();
         let worker = &mut self.workers[id];
         let (role, before) = (worker.role, std::mem::replace(&mut worker.state, state));
         let active = &mut self.active[role as usize];
@@ -209,15 +239,51 @@ impl Fleet {
             active.insert(at, id);
         }
         self.renew_targets(role);
+        if is_charged && before != State::Removed {
+            let gpus = self.pool(role).map_or(0, |pool| pool.gpus_per_worker);
+            self.shift(role, Some(before), Some(state), gpus, now_ms);
+        }
         if state == State::Removed && before != State::Removed {
-            let pool = self.pool(role).expect("workers come from pools");
-            let (gpus, blocks) = (pool.gpus_per_worker, pool.kv_blocks_per_worker());
             self.workers[id].engine = None;
             self.wakes[id] = f64::INFINITY;
             self.live.retain(|&l| l != id);
+            self.hand_over(id, now_ms);
+        }
+    }
+
+    /// A worker's GPUs are another's from now on, or given back.
+    pub(super) fn hand_over(&mut self, id: usize, now_ms: f64) {
+        if self.workers[id].is_charged() {
+            self.workers[id].until_ms = now_ms;
+            let pool = self.pool(self.workers[id].role).expect("workers come from pools");
+            let (gpus, blocks) = (pool.gpus_per_worker, pool.kv_blocks_per_worker());
+            let (role, state) = (self.workers[id].role, self.workers[id].state);
             let last = *self.provisioned.last().expect("starts with an entry");
             self.provision(now_ms, last.gpus - gpus, last.kv_blocks - blocks);
+            self.shift(role, Some(state), None, gpus, now_ms);
         }
+    }
+
+    /// GPUs go from one state to another.
+    fn shift(&mut self, role: Role, from: Option<State>, to: Option<State>, gpus: u32, now_ms: f64) {
+        for role in Role::ALL {
+            self.spent[role as usize] = self.gpu_ms_by_state(role, now_ms);
+        }
+        self.spent_until_ms = now_ms;
+        if let Some(from) = from.and_then(charged_state) {
+            self.in_state[role as usize][from] -= gpus;
+        }
+        if let Some(to) = to.and_then(charged_state) {
+            self.in_state[role as usize][to] += gpus;
+        }
+    }
+
+    /// GPU ms that workers of a role have been starting, active and draining until now. A dead worker's
+    /// GPUs are its replacement's.
+    pub fn gpu_ms_by_state(&self, role: Role, now_ms: f64) -> [f64; 3] {
+        let since_ms = (now_ms - self.spent_until_ms).max(0.0);
+        let (spent, gpus) = (&self.spent[role as usize], &self.in_state[role as usize]);
+        std::array::from_fn(|state| spent[state] + f64::from(gpus[state]) * since_ms)
     }
 
     fn provision(&mut self, at_ms: f64, gpus: u32, kv_blocks: u64) {
@@ -227,6 +293,15 @@ impl Fleet {
         } else {
             self.provisioned.push(Change { at_ms, gpus, kv_blocks });
         }
+    }
+
+    /// GPU ms over a time span as the sum over the lives of workers: what [`Fleet::used`] must be.
+    pub(super) fn lived(&self, from_ms: f64, to_ms: f64) -> f64 {
+        let gpu_ms = |w: &Worker| {
+            let gpus = self.pool(w.role).map_or(0, |pool| pool.gpus_per_worker);
+            f64::from(gpus) * (w.until_ms.min(to_ms) - w.since_ms.max(from_ms)).max(0.0)
+        };
+        self.workers.iter().map(gpu_ms).sum()
     }
 
     /// GPUs provisioned over a time span: GPU ms, KV block ms, and the most GPUs at once.

@@ -169,6 +169,7 @@ impl<'a> Cluster<'a> {
                 cluster.tell(0.0, role, |policy, view| {
                     view.fleet.targets_of(id).for_each(|t| policy.worker_ready(t, view))
                 });
+                cluster.with_controllers(|cluster, controller| controller.worker_ready(0.0, id, cluster));
             }
         }
         let first = match workload.load {
@@ -273,5 +274,8 @@ impl<'a> Cluster<'a> {
                 core.kv.check();
             }
         }
+        let (gpu_ms, ..) = self.fleet.used(0.0, 1e9);
+        let lived_ms = self.fleet.lived(0.0, 1e9);
+        assert!((gpu_ms - lived_ms).abs() <= 1e-9 * gpu_ms, "{gpu_ms} GPU ms charged, {lived_ms} lived");
     }
 }

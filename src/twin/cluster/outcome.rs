@@ -66,6 +66,7 @@ impl RequestState {
             output_tokens,
             reused_tokens: self.reused,
             preemptions: self.preemptions,
+            retries: self.retries,
             worker: self.worker,
             prefill_worker: self.prefill_worker,
             queue_ms: self.admitted_ms - self.arrival_ms,

@@ -36,6 +36,10 @@ impl Cluster<'_> {
             let (worker, wake, ends_run) = self.next_wake();
             let (queue, queued) = self.next_release();
             let now = event.min(arrival).min(wake).min(queued);
+            // Faults alone bring no worker back.
+            if now == f64::INFINITY && self.deployment().planner.is_none() && !self.controllers.is_empty() {
+                return self.give_up();
+            }
             if control_ms < now {
                 self.act(control_ms);
                 control_ms = self.next_control();
@@ -115,7 +119,7 @@ impl Cluster<'_> {
         });
     }
 
-    fn with_controllers(&mut self, mut each: impl FnMut(&mut Self, &mut dyn Controller)) {
+    pub(super) fn with_controllers(&mut self, mut each: impl FnMut(&mut Self, &mut dyn Controller)) {
         if self.controllers.is_empty() {
             return;
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::decode::DecodeGroup;
 use super::handoff::{Held, Reservation, Reserved};
+use super::last_pass::LastPasses;
 use crate::catalog::Backend;
 use crate::timing::{DecodeRun, PassLoad, Timing};
 use crate::twin::deployment::{EngineConfig, Role};
@@ -41,6 +42,8 @@ pub struct Core {
     pub now_ms: f64,
     /// Requests whose prompt is complete at the end of the pass in flight.
     pub finishing: Vec<u32>,
+    /// The passes done last.
+    pub last_passes: LastPasses,
     admissions: u64,
     /// Prompts held for decode workers.
     pub held: Vec<Held>,
@@ -76,6 +79,7 @@ impl Core {
             inbox: VecDeque::new(),
             now_ms: 0.0,
             finishing: Vec::new(),
+            last_passes: LastPasses::default(),
             admissions: 0,
             held: Vec::new(),
             reserved: Vec::new(),
@@ -125,6 +129,11 @@ impl Core {
     /// Requests assigned and not ended.
     pub fn in_flight(&self) -> usize {
         self.running.len() + self.waiting.len() + self.inbox.len() + self.prebuilt.len()
+    }
+
+    /// Requests assigned and not running, those that arrived during the pass in flight included.
+    pub fn queued(&self) -> impl Iterator<Item = u32> {
+        self.waiting.iter().copied().chain(self.inbox.iter().map(|&(_, request)| request))
     }
 
     /// Whether it has nothing to do now.
@@ -236,6 +245,9 @@ impl Core {
             requests.edge(now_ms, request, EdgeKind::FirstToken);
         } else {
             requests.tally.itl.add(gap_ms, 1);
+            if std::mem::take(&mut requests.states[request as usize].moved) {
+                requests.edge(now_ms, request, EdgeKind::FirstToken);
+            }
         }
         let state = &mut requests.states[request as usize];
         if state.generated == state.output_tokens {
@@ -382,6 +394,11 @@ pub trait Engine: std::fmt::Debug {
         core.kv.end_pass(core.now_ms);
     }
 
+    /// From now on passes that start take what this says.
+    fn set_timing(&mut self, timing: &Timing) {
+        self.core_mut().timing = timing.clone();
+    }
+
     /// Ranks of attention data parallelism.
     fn ranks(&self) -> usize {
         1
@@ -497,6 +514,7 @@ pub trait Engine: std::fmt::Debug {
         } else {
             core.kv.allocate(blocks);
         }
+        core.last_passes.note_run(core.now_ms, core.decode.seqs(), core.decode.context(), run, passes);
         core.now_ms += total_ms;
         core.decode.advance(passes);
         let tally = &mut requests.tally;

@@ -11,7 +11,7 @@
 
 use super::core::{Core, Engine};
 use super::handoff::Reservation;
-use crate::timing::DecodeRun;
+use crate::timing::{DecodeRun, Timing};
 use crate::twin::request::Requests;
 use crate::workload::prefix::BlockPaths;
 
@@ -90,6 +90,10 @@ impl Engine for Group {
 
     fn core_mut(&mut self) -> &mut Core {
         self.ranks[0].core_mut()
+    }
+
+    fn set_timing(&mut self, timing: &Timing) {
+        self.ranks.iter_mut().for_each(|rank| rank.set_timing(timing));
     }
 
     fn ranks(&self) -> usize {

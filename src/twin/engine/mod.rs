@@ -8,6 +8,7 @@ pub mod core;
 pub mod decode;
 pub mod group;
 pub mod handoff;
+pub mod last_pass;
 pub mod sglang;
 pub mod speculation;
 pub mod vllm;

@@ -448,6 +448,7 @@ impl Sglang {
         load.decode_seqs = seqs;
         load.decode_context_tokens = self.core.decode.context();
         load.sampled_seqs = seqs;
+        self.core.last_passes.plan(load);
         self.planned = Planned::Decode { retracted };
         Some(self.core.timing.pass_ms(load))
     }
@@ -585,6 +586,7 @@ impl Engine for Sglang {
             self.pause = u64::from(self.core.config.prefill_decode_interval);
             load.sampled_seqs = self.core.finishing.len() as u32;
             requests.tally.prefill_tokens += load.new_tokens;
+            self.core.last_passes.plan(&load);
             Some(if self.core.recomputes_free { 0.0 } else { self.core.timing.pass_ms(&load) })
         } else if self.core.decode.seqs() > 0 {
             self.plan_decode(&mut load, paths, requests)
@@ -596,6 +598,7 @@ impl Engine for Sglang {
     fn finish(&mut self, end_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
         let start_ms = self.core.now_ms;
         requests.tally.held_block_ms += (end_ms - start_ms) * f64::from(self.core.kv.active());
+        self.core.last_passes.end(start_ms, end_ms);
         self.core.now_ms = end_ms;
         match std::mem::replace(&mut self.planned, Planned::Nothing) {
             Planned::Nothing => {}

@@ -388,6 +388,7 @@ impl Engine for Vllm {
         load.sampled_seqs = load.decode_seqs * (1 + drafted) + self.core.finishing.len() as u32;
         let timed = if self.core.peer_compat { self.as_peer_times(&load) } else { load };
         self.decoding = load.decode_seqs;
+        self.core.last_passes.plan(&load);
         requests.tally.prefill_tokens += load.new_tokens;
         let timed = match self.core.recomputes_free {
             true => {
@@ -400,6 +401,7 @@ impl Engine for Vllm {
 
     fn finish(&mut self, end_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
         let pass_ms = end_ms - self.core.now_ms;
+        self.core.last_passes.end(self.core.now_ms, end_ms);
         self.core.now_ms = end_ms;
         requests.tally.held_block_ms += pass_ms * f64::from(self.core.kv.active());
         if self.decoding > 0 {

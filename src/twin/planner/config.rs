@@ -81,6 +81,8 @@ pub struct PlannerConfig {
     pub max_workers: u32,
     /// Most GPUs of all pools together, those of draining workers included.
     pub max_gpus: u32,
+    /// Longest sequence, tokens: what queued prompt tokens are measured by.
+    pub context_tokens: u32,
     /// Time from the decision for a worker until it takes requests, ms.
     pub startup_ms: f64,
     /// After any change of a pool's target, time without a scale-down of it, ms.
@@ -110,7 +112,8 @@ impl Default for PlannerConfig {
             min_workers: 1,
             max_workers: u32::MAX,
             max_gpus: u32::MAX,
-            startup_ms: 0.0,
+            context_tokens: u32::MAX,
+            startup_ms: 60_000.0,
             cooldown_ms: 0.0,
             confirm_up: 1,
             confirm_down: 1,

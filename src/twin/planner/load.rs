@@ -1,10 +1,10 @@
 //! Decisions from load at this moment: thresholds (`semantics` 8.3), or estimates of TTFT and ITL
 //! (`semantics` 8.4). Each moves a pool by at most one worker.
 
-use super::Role;
 use super::config::Thresholds;
 use super::pass_model::{Demand, Limits, PassModel, Targets};
 use super::snapshot::WorkerLoad;
+use crate::twin::deployment::Role;
 
 /// What load asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +68,10 @@ pub fn by_sla(
         // Sequences that wait count as sequences of the usual length.
         model.itl_ms(context / held.max(1.0), context)
     };
-    let late = |estimate: Option<f64>, target: f64| estimate.is_some_and(|ms| ms > target);
-    let misses_ttft = prefills && workers.iter().all(|w| late(ttft(w, 1.0), targets.ttft_ms));
-    let misses_itl = decodes && workers.iter().all(|w| late(itl(w, 1.0), targets.itl_ms));
+    // Where nothing waits or runs, another worker would take nothing off this one.
+    let late = |load: f64, estimate: Option<f64>, target: f64| load > 0.0 && estimate.is_some_and(|ms| ms > target);
+    let misses_ttft = prefills && workers.iter().all(|w| late(w.queued_prefill_tokens, ttft(w, 1.0), targets.ttft_ms));
+    let misses_itl = decodes && workers.iter().all(|w| late(context(w), itl(w, 1.0), targets.itl_ms));
     if misses_ttft || misses_itl {
         return Wish::More;
     }

@@ -14,13 +14,17 @@ mod load;
 mod pass_model;
 pub mod predictor;
 mod regression;
+mod scaler;
 pub mod snapshot;
 
 pub use config::{PlannerConfig, PredictorKind, ScalingPolicy, Thresholds};
 pub use pass_model::Limits;
-pub use snapshot::{PassSample, PoolState, Snapshot, Traffic, WorkerLoad};
+pub use scaler::Scaler;
+pub use snapshot::{PoolState, Snapshot, Traffic, WorkerLoad};
 
 use crate::timing::Timing;
+use crate::twin::deployment::Role;
+use crate::twin::engine::last_pass::PassSample;
 use crate::units::MS_PER_S;
 use load::Wish;
 use pass_model::{Demand, PassModel, Targets};
@@ -31,20 +35,13 @@ const MERGE_MS: f64 = 500.0;
 /// Half-life of the requests whose mean lengths and prefix hits the load loop goes by, ms.
 const MEMORY_MS: f64 = 60_000.0;
 
-/// What the workers of a pool do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Prefill and decode.
-    Aggregated,
-    Prefill,
-    Decode,
-}
-
 /// A pool as the planner has to know it.
 #[derive(Clone, Debug)]
 pub struct PoolSpec {
     pub role: Role,
     pub gpus_per_worker: u32,
+    /// Ranks of attention data parallelism in each worker: limits are a rank's.
+    pub ranks: u32,
     pub limits: Limits,
     pub timing: Timing,
 }
@@ -63,6 +60,7 @@ pub struct Plan {
 struct Pool {
     role: Role,
     gpus_per_worker: u32,
+    ranks: u32,
     model: PassModel,
     /// Fewest workers that the throughput loop allows.
     floor: u32,
@@ -105,6 +103,7 @@ impl Planner {
         let pool = |spec: &PoolSpec| Pool {
             role: spec.role,
             gpus_per_worker: spec.gpus_per_worker,
+            ranks: spec.ranks,
             model: PassModel::new(spec.role, spec.limits, &spec.timing),
             floor: 0,
             wish: Wish::Keep,
@@ -215,7 +214,7 @@ impl Planner {
     }
 
     fn wish(&self, at: usize, state: &PoolState) -> Wish {
-        let is_idle = state.in_flight == 0 && state.unplaced == 0;
+        let is_idle = state.is_idle();
         let wish = self.wish_of_load(at, state);
         // The last worker goes only when there is nothing to do.
         if state.target() == 1 && is_idle && self.recent.arrived < 1.0 {
@@ -234,6 +233,9 @@ impl Planner {
         }
         // Lengths are not known before something has arrived; outputs not before something ended.
         let Some(input) = self.recent.mean_input() else { return Wish::Keep };
+        if state.is_idle() {
+            return Wish::Fewer;
+        }
         let demand = Demand {
             input,
             output: self.recent.mean_output().unwrap_or(0.0),
@@ -274,6 +276,7 @@ impl Planner {
             if wanted_rps <= 0.0 {
                 return Some(0);
             }
+            let capacity_rps = capacity_rps * f64::from(pool.ranks);
             Some(((wanted_rps / capacity_rps).ceil() as u32).max(fewest).max(1))
         };
         self.pools.iter().map(needed).collect()

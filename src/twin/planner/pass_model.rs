@@ -1,15 +1,13 @@
 //! What a pool's workers can do, as the planner believes: pass times by regression, from them TTFT,
 //! ITL and capacity (`semantics` 8.5).
 
-use super::Role;
 use super::regression::{Regression, Sample};
-use super::snapshot::PassSample;
 use crate::timing::{PassLoad, Timing};
+use crate::twin::deployment::Role;
+use crate::twin::engine::last_pass::PassSample;
 
 /// Points of the timing model that a regression starts from, along each feature.
 const GRANULARITY: u32 = 8;
-/// Weight of a new pass in the mean of prompt tokens per pass.
-const NEW_WEIGHT: f64 = 0.1;
 
 /// What bounds a worker's passes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,8 +58,6 @@ pub struct PassModel {
     role: Role,
     pub limits: Limits,
     regression: Regression,
-    /// Prompt tokens in a pass, exponential mean; aggregated workers only.
-    prefill_per_pass: f64,
 }
 
 impl PassModel {
@@ -72,7 +68,7 @@ impl PassModel {
             role == Role::Decode,
             first_points(role, &limits, timing),
         );
-        PassModel { role, limits, regression, prefill_per_pass: 0.0 }
+        PassModel { role, limits, regression }
     }
 
     fn features(&self, pass: &PassSample) -> [f64; 2] {
@@ -85,9 +81,6 @@ impl PassModel {
 
     /// Learns from passes.
     pub fn learn(&mut self, passes: &[PassSample]) {
-        for pass in passes {
-            self.prefill_per_pass += NEW_WEIGHT * (pass.prefill_tokens - self.prefill_per_pass);
-        }
         let samples: Vec<Sample> = passes.iter().map(|p| Sample { x: self.features(p), wall_ms: p.wall_ms }).collect();
         self.regression.learn(samples);
     }
@@ -104,11 +97,12 @@ impl PassModel {
         Some(full * fit.wall_ms([most, context]) + rest_ms)
     }
 
-    /// Time between tokens when so many sequences decode with `context` tokens in all, beside as
-    /// many prompt tokens as passes have had.
+    /// Time between tokens when so many sequences decode with `context` tokens in all. Prompts that an
+    /// aggregated worker computes between their tokens are not in it: they interrupt decoding on however
+    /// many workers, and more workers would not mend that.
     pub fn itl_ms(&self, seqs: f64, context: f64) -> Option<f64> {
         let fit = self.regression.fit()?;
-        Some(fit.wall_ms([if self.role == Role::Decode { seqs } else { self.prefill_per_pass }, context]))
+        Some(fit.wall_ms([if self.role == Role::Decode { seqs } else { 0.0 }, context]))
     }
 
     /// Requests per second that one worker serves within the targets, and the fewest workers that
@@ -154,10 +148,13 @@ fn first_points(role: Role, limits: &Limits, timing: &Timing) -> Vec<Sample> {
     let share = |i: u32, of: f64| of * f64::from(i) / f64::from(GRANULARITY);
     let mut points = Vec::new();
     for i in 1..=GRANULARITY {
-        let new_tokens = share(i, limits.max_num_batched_tokens).max(1.0);
+        // Aggregated: from none, so that passes that only decode are among the points.
+        let steps = if role == Role::Aggregated { i - 1 } else { i };
+        let of = if role == Role::Aggregated { GRANULARITY - 1 } else { GRANULARITY };
+        let new_tokens = limits.max_num_batched_tokens * f64::from(steps) / f64::from(of);
         let prefill = |load: &mut PassLoad| {
-            load.prefill_seqs = 1;
-            load.sampled_seqs += 1;
+            load.prefill_seqs = u32::from(new_tokens >= 1.0);
+            load.sampled_seqs += load.prefill_seqs;
             load.new_tokens = new_tokens as u64;
             load.context_sq = (load.new_tokens as f64).powi(2);
         };
@@ -197,9 +194,9 @@ mod tests {
 
     #[test]
     fn starts_from_the_timing_model() {
-        // Constant times are flat planes: every pass of an aggregated worker takes 110 ms.
+        // Of eight passes, one has no prompt and takes 10 ms, seven take 110: the line through them.
         let aggregated = model(Role::Aggregated);
-        assert!((aggregated.prefill_ms(2500.0, 5000.0).unwrap() - 330.0).abs() < 1e-6);
+        assert!((aggregated.prefill_ms(2500.0, 5000.0).unwrap() - (2.0 * 126.0 + 4.0 / 3.0 + 97.5)).abs() < 1.0);
         assert!((model(Role::Prefill).prefill_ms(2500.0, 0.0).unwrap() - 300.0).abs() < 1e-6);
         assert!((model(Role::Decode).itl_ms(8.0, 5000.0).unwrap() - 10.0).abs() < 1e-6);
     }
@@ -214,11 +211,11 @@ mod tests {
         // 500 tokens in a pass of 100 ms: 10 a second; targets of 40 ms ask for three workers.
         let (rps, floor) = model(Role::Prefill).capacity(&demand, &Targets { ttft_ms: 40.0, ..targets }).unwrap();
         assert!((rps - 10.0).abs() < 1e-6 && floor == 3, "{rps} {floor}");
-        // 110 ms a pass is over the target of 50: one sequence at a time.
+        // 69 ms a pass is over the target of 50: one sequence at a time.
         let (rps, _) = model(Role::Aggregated).capacity(&demand, &targets).unwrap();
-        assert!((rps - 1.0 / 11.0).abs() < 1e-6, "{rps}");
+        assert!((rps - 10.0 / 68.625).abs() < 1e-3, "{rps}");
         let slack = Targets { itl_ms: 120.0, ..targets };
         let (rps, _) = model(Role::Aggregated).capacity(&demand, &slack).unwrap();
-        assert!((rps - 64.0 / 11.0).abs() < 1e-6, "{rps}");
+        assert!((rps - 640.0 / 87.0).abs() < 0.1, "{rps}");
     }
 }

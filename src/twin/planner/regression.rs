@@ -74,28 +74,31 @@ impl Regression {
         }
         let cells = self.cells();
         let mut counts = [0usize; CELLS];
-        cells.iter().for_each(|&c| counts[c] += 1);
+        cells.iter().for_each(|&c| counts[usize::from(c)] += 1);
         let fullest = (0..CELLS).max_by_key(|&c| (counts[c], std::cmp::Reverse(c))).unwrap_or(0);
-        let oldest = cells.iter().position(|&c| c == fullest).unwrap_or(0);
+        let oldest = cells.iter().position(|&c| usize::from(c) == fullest).unwrap_or(0);
         self.samples.remove(oldest);
     }
 
-    /// The cell of each sample: 16 along the only feature, or 4 by 4, over the range of the samples.
-    fn cells(&self) -> Vec<usize> {
+    /// The cell of each of the kept samples and one more: 16 along the only feature, or 4 by 4, over
+    /// the range of the samples.
+    fn cells(&self) -> [u8; KEPT + 1] {
         let bins = if self.features == 1 { CELLS } else { 4 };
-        let range = |f: usize| {
-            let values = self.samples.iter().map(|s| s.x[f]);
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
-        };
-        let ranges = [range(0), range(1)];
-        let bin = |x: f64, (low, high): (f64, f64)| {
-            if high > low { (((x - low) / (high - low) * bins as f64) as usize).min(bins - 1) } else { 0 }
-        };
-        let cell = |s: &Sample| {
-            let first = bin(s.x[0], ranges[0]);
-            if self.features == 1 { first } else { first * bins + bin(s.x[1], ranges[1]) }
-        };
-        self.samples.iter().map(cell).collect()
+        let (mut low, mut high) = ([f64::INFINITY; 2], [f64::NEG_INFINITY; 2]);
+        for sample in &self.samples {
+            for f in 0..2 {
+                low[f] = low[f].min(sample.x[f]);
+                high[f] = high[f].max(sample.x[f]);
+            }
+        }
+        let per_unit = [0, 1].map(|f| if high[f] > low[f] { bins as f64 / (high[f] - low[f]) } else { 0.0 });
+        let bin = |s: &Sample, f: usize| (((s.x[f] - low[f]) * per_unit[f]) as usize).min(bins - 1);
+        let mut cells = [0; KEPT + 1];
+        for (cell, sample) in cells.iter_mut().zip(&self.samples) {
+            let first = bin(sample, 0);
+            *cell = if self.features == 1 { first } else { first * bins + bin(sample, 1) } as u8;
+        }
+        cells
     }
 
     /// Refuses fits that say that more work takes less time; the one before is kept then.
@@ -143,6 +146,13 @@ impl Regression {
                 }
                 let (ay, by) = (product(&x(0), &y), product(&x(1), &y));
                 slope = [(bb * ay - ab * by) / determinant, (aa * by - ab * ay) / determinant];
+            }
+        }
+        // What is of the size of rounding is nothing.
+        for (f, slope) in slope.iter_mut().enumerate() {
+            let spread = (product(&x(f), &x(f)) / n).sqrt();
+            if (*slope * spread).abs() <= 1e-9 * wall.abs() {
+                *slope = 0.0;
             }
         }
         Some(Fit { base: wall - slope[0] * centre[0] - slope[1] * centre[1], slope })

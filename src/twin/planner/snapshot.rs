@@ -1,19 +1,6 @@
 //! What the planner sees at a tick.
 
-/// The last pass of a worker that had ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PassSample {
-    /// New prompt tokens in it.
-    pub prefill_tokens: f64,
-    /// Sequences that decoded in it.
-    pub decode_seqs: f64,
-    /// Sum of their lengths before it, tokens.
-    pub decode_context: f64,
-    /// How long it took, ms.
-    pub wall_ms: f64,
-    /// When it ended, ms.
-    pub end_ms: f64,
-}
+use crate::twin::engine::last_pass::PassSample;
 
 /// One active worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +34,11 @@ impl PoolState {
     /// Workers that are wanted: active and starting.
     pub fn target(&self) -> u32 {
         self.active.len() as u32 + self.starting
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.unplaced == 0
     }
 
     /// Workers whose GPUs are paid for.
