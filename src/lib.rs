@@ -16,6 +16,7 @@
 //! * [`shortlist`]: the few candidates worth GPU hours.
 //! * [`manifests`]: what starts and measures a shortlisted candidate.
 //! * [`plot`]: figures, SVG and PNG.
+//! * [`report`]: a run as one HTML page.
 //! * [`validate`]: predictions held against measurements on real GPUs.
 //! * [`cli`]: one file per subcommand.
 
@@ -28,6 +29,7 @@ pub mod evaluator;
 pub mod frontier;
 pub mod manifests;
 pub mod plot;
+pub mod report;
 pub mod search;
 pub mod shortlist;
 pub mod space;

@@ -15,7 +15,10 @@ fn read(path: &Path) -> String {
 fn a_shortlisted_candidate_replays_to_what_is_expected_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");
-    let (text, err) = run_to(0, &["search", "search-spaces/quickstart.toml", "--budget", "48", "--out", arg(&out)]);
+    let (text, err) = run_to(
+        0,
+        &["search", "search-spaces/quickstart.toml", "--budget", "48", "--set=shortlist.draws=0", "--out", arg(&out)],
+    );
     assert!(err.is_empty(), "a progress bar is for terminals only: {err}");
     assert!(text.contains("Frontier") && text.contains("Shortlist of") && text.contains("shortlist.md"), "{text}");
 

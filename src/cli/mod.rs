@@ -10,7 +10,9 @@ pub mod check;
 pub mod completions;
 pub mod error;
 pub mod exit;
+pub mod explain;
 pub mod fidelity;
+pub mod html;
 pub mod man;
 pub mod manifests;
 pub mod plot;
@@ -57,7 +59,9 @@ enum Command {
     Replay(replay::ReplayArgs),
     Check(check::CheckArgs),
     Shortlist(shortlist::ShortlistArgs),
+    Explain(explain::ExplainArgs),
     Plot(plot::PlotArgs),
+    Report(html::ReportArgs),
     Manifests(manifests::ManifestsArgs),
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
@@ -113,6 +117,8 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
         Command::Replay(args) => replay::run(args),
         Command::Check(args) => check::run(args),
         Command::Shortlist(args) => shortlist::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Report(args) => html::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Manifests(args) => manifests::run(args),
         Command::Trace(args) => trace::run(args).map(|()| Exit::Done).map_err(CliError::from),

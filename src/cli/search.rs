@@ -8,14 +8,14 @@ use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use super::progress::{Counted, Stop, Watch};
-use super::{CliError, Exit, Overrides, report, terminal};
+use super::{CliError, Exit, Overrides, html, report, terminal};
 use crate::archive::{Batch, RunData, RunDir, Setup, default_run_path};
 use crate::evaluator::{Evaluator, replicate_workloads};
 use crate::plot;
 use crate::search::{
     self, Committed, Driver, STRATEGIES, Settings, Sink, SinkError, Stagnation, StopReason, hypervolume_history,
 };
-use crate::shortlist::{self, Shortlist};
+use crate::shortlist::{self, Assessor, Shortlist, Wish};
 use crate::space::{self, Study};
 use crate::workload::{self, Load, Workload};
 
@@ -135,7 +135,7 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
             run.set_reference_point(reference.point())?;
         }
         let data = run.load()?;
-        let shortlist = finish_files(&run, &data)?;
+        let shortlist = finish_files(&run, &data, workload, &replicates)?;
         exit = if shortlist.feasible { Exit::Done } else { Exit::NothingFeasible };
         text = found(&data, &shortlist);
     }
@@ -237,12 +237,25 @@ impl Sink for Archiving<'_> {
     }
 }
 
-/// Frontier, shortlist and figures: everything that is computed from the archive.
-fn finish_files(run: &RunDir, data: &RunData) -> Result<Shortlist, CliError> {
+/// Frontier, shortlist and figures: everything that is computed from the archive, with what simulating
+/// the shortlist again adds.
+fn finish_files(
+    run: &RunDir,
+    data: &RunData,
+    workload: &Workload,
+    replicates: &[Workload],
+) -> Result<Shortlist, CliError> {
     run.write_frontier(&data.study, &data.batches)?;
-    let shortlist = shortlist::build(data, data.study.shortlist_size);
+    let shortlist = if data.study.shortlist_draws == 0 {
+        shortlist::build(data, data.study.shortlist_size)
+    } else {
+        let assessor = Assessor::new(&data.study, workload, replicates, data.run.seed);
+        let wish = Wish { size: data.study.shortlist_size, draws: data.study.shortlist_draws, robust: false };
+        shortlist::assessed(data, &assessor, wish)
+    };
     shortlist::write(run.path(), data, &shortlist)?;
     plot::draw_all(data, &shortlist, &run.path().join("plots"))?;
+    html::write(run, data, &shortlist, &run.path().join(html::FILE))?;
     Ok(shortlist)
 }
 
@@ -285,7 +298,9 @@ fn stop_words(stop: StopReason, progress: &search::Progress, study: &Study) -> S
 fn whereabouts(path: &Path, complete: bool) -> String {
     let shown = path.display();
     if complete {
-        format!("{shown}: read shortlist.md first; frontier.csv, plots/ and evaluations/*.parquet are beside it\n")
+        format!(
+            "{shown}: read shortlist.md first, or open report.html; frontier.csv, plots/ and evaluations/*.parquet are beside it\n"
+        )
     } else {
         format!("continue with: servescout search --resume {}\n", quoted(&shown.to_string()))
     }

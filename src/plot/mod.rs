@@ -79,6 +79,31 @@ pub fn draw_all(run: &RunData, shortlist: &Shortlist, directory: &Path) -> Resul
     Ok(written?.into_iter().flatten().collect())
 }
 
+/// A figure as an SVG document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// File name without ending.
+    pub name: String,
+    pub title: String,
+    /// What it shows, for readers who cannot see it.
+    pub description: String,
+    pub svg: String,
+}
+
+/// Draws the figures of [`draw_all`] as SVG only, into memory.
+///
+/// # Errors
+/// `Draw` when the library refuses.
+pub fn svgs(run: &RunData, shortlist: &Shortlist) -> Result<Vec<Drawn>, PlotError> {
+    style::ensure_font()?;
+    let drawn = figures(run, shortlist).into_par_iter().map(|figure| {
+        let Figure { name, description, title, scene } = figure;
+        let svg = render::svg(&scene, &title, &description)?;
+        Ok(Drawn { name, title, description, svg })
+    });
+    drawn.collect()
+}
+
 fn write_figure(figure: &Figure, directory: &Path) -> Result<[PathBuf; 2], PlotError> {
     let svg = directory.join(format!("{}.svg", figure.name));
     write_atomic(&svg, render::svg(&figure.scene, &figure.title, &figure.description)?.as_bytes())?;

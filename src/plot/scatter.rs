@@ -116,6 +116,7 @@ impl Scatter<'_> {
             scene.disc(frontier[index], 6.0, BLUE, 1.0);
         }
         let crowd = [dominated.as_slice(), infeasible.as_slice(), frontier.as_slice()].concat();
+        let has_intervals = self.intervals(&mut scene, &x, &y, &at);
         self.label_picks(&mut scene, &at, &staircase, crowd);
 
         let mut legend: Vec<(Key, String)> = Vec::new();
@@ -138,11 +139,41 @@ impl Scatter<'_> {
         entry(&mut legend, beyond, Key::Chevron(GREY), "beyond the axes");
         let picked = if self.shortlist.feasible { "shortlist" } else { "nearest misses" };
         entry(&mut legend, rows.picks.len(), Key::Disc(VERMILLION, 9.0), picked);
+        if has_intervals {
+            legend.push((Key::Line(VERMILLION), "80 % interval".into()));
+        }
         if bounds {
             legend.push((Key::Dash(PURPLE), "constraint".into()));
         }
         header(&mut scene, &self.title, &note, &legend);
         scene
+    }
+
+    /// The intervals of picks, as crosses about their medians, which lie beside the prediction where
+    /// pass times were taken uncorrected: a dotted line then leads there. Whether there is any.
+    fn intervals(&self, scene: &mut Scene, x: &Axis, y: &Axis, at: &impl Fn(usize) -> Point) -> bool {
+        let mut any = false;
+        for pick in &self.shortlist.picks {
+            let Some(assessed) = self.shortlist.assessed(pick) else { continue };
+            let (Some(across), Some(up)) = (assessed.interval(self.x.metric), assessed.interval(self.y.metric)) else {
+                continue;
+            };
+            // An axis ends where it ends; a bar that goes on is cut there.
+            let (middle_x, middle_y) = (x.pixel(across.median), y.pixel(up.median));
+            let (left, right) = (x.pixel(across.low), x.pixel(across.high));
+            let (bottom, top) = (y.pixel(up.low), y.pixel(up.high));
+            scene.dashed(at(pick.row), (middle_x, middle_y), VERMILLION, 1.0);
+            scene.line(vec![(left, middle_y), (right, middle_y)], VERMILLION, 2.0);
+            scene.line(vec![(middle_x, bottom), (middle_x, top)], VERMILLION, 2.0);
+            for end in [left, right] {
+                scene.line(vec![(end, middle_y - 5.0), (end, middle_y + 5.0)], VERMILLION, 2.0);
+            }
+            for end in [bottom, top] {
+                scene.line(vec![(middle_x - 5.0, end), (middle_x + 5.0, end)], VERMILLION, 2.0);
+            }
+            any = true;
+        }
+        any
     }
 
     /// Whether the plane is that of the study's objectives, all of them.
@@ -283,7 +314,7 @@ impl Scatter<'_> {
                 Some(format!("{extreme} {}", short_label(spec.metric)))
             }
             Role::Hedge => Some("hedge".into()),
-            Role::Covers | Role::NearestMiss => None,
+            Role::Covers | Role::NearestMiss | Role::LeastBroken => None,
         }
     }
 }

@@ -5,7 +5,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value as Json, json};
 
-use super::{Margin, Pick, Role, Shortlist, write::directory_name};
+use super::{Assessed, Assessment, BoundChance, Interval, Margin, Pick, Role, Shortlist, write::directory_name};
 use crate::archive::{RunData, knob_unit};
 use crate::search::Evaluation;
 use crate::space::{Objective, Value};
@@ -67,10 +67,20 @@ fn text(node: &Node) -> String {
     text
 }
 
-fn metrics(evaluation: &Evaluation) -> Node {
+fn metrics(evaluation: &Evaluation, assessed: Option<&Assessed>) -> Node {
     let entries = METRICS.iter().enumerate().map(|(index, metric)| {
         let value = evaluation.metrics.get(index).copied().unwrap_or(f64::NAN);
-        (metric.name.to_string(), object([("value", number(value)), ("unit", metric.unit.into())]))
+        let Some(Interval { low, median, high }) = assessed.and_then(|a| a.interval(index)) else {
+            return (metric.name.to_string(), object([("value", number(value)), ("unit", metric.unit.into())]));
+        };
+        let node = object([
+            ("value", number(value)),
+            ("unit", metric.unit.into()),
+            ("low", number(*low)),
+            ("median", number(*median)),
+            ("high", number(*high)),
+        ]);
+        (metric.name.to_string(), node)
     });
     Node::Object(Object(entries.collect()))
 }
@@ -118,11 +128,38 @@ impl Role {
             Role::Covers => "covers".into(),
             Role::Hedge => "hedge".into(),
             Role::NearestMiss => "nearest_miss".into(),
+            Role::LeastBroken => "least_broken".into(),
         }
     }
 }
 
-fn entry(run: &RunData, pick: &Pick) -> Node {
+/// The chances of an entry; `null` where nothing was simulated for it.
+fn chances(assessed: Option<&Assessed>) -> Node {
+    let Some(assessed) = assessed else { return Node::Leaf(Json::Null) };
+    let bound = |b: &BoundChance| {
+        let side = if b.is_max { "max" } else { "min" };
+        object([("metric", b.metric.as_str().into()), (side, number(b.bound)), ("holds", number(b.holds))])
+    };
+    object([
+        ("feasible", number(assessed.feasible)),
+        ("frontier", number(assessed.frontier)),
+        ("bounds", list(assessed.bounds.iter().map(bound))),
+    ])
+}
+
+/// How intervals and chances were made; `null` where nothing was simulated.
+fn intervals(assessment: Option<&Assessment>) -> Node {
+    let Some(assessment) = assessment else { return Node::Leaf(Json::Null) };
+    object([
+        ("chance", number(assessment.chance)),
+        ("draws", assessment.draws.into()),
+        ("blocks", assessment.blocks.into()),
+        ("seed", assessment.seed.into()),
+        ("timing_errors", assessment.timing_errors.as_str().into()),
+    ])
+}
+
+fn entry(run: &RunData, shortlist: &Shortlist, pick: &Pick) -> Node {
     let evaluation = run.evaluations()[pick.row];
     object([
         ("rank", pick.rank.into()),
@@ -134,8 +171,9 @@ fn entry(run: &RunData, pick: &Pick) -> Node {
         ("hypervolume_gain", number(pick.gain)),
         ("stands_for", list(pick.stands_for.iter().map(|id| id.as_str().into()))),
         ("margins", list(pick.margins.iter().map(margin))),
+        ("chances", chances(shortlist.assessed(pick))),
         ("knobs", knobs(run, evaluation)),
-        ("metrics", metrics(evaluation)),
+        ("metrics", metrics(evaluation, shortlist.assessed(pick))),
     ])
 }
 
@@ -159,8 +197,13 @@ pub fn shortlist_json(run: &RunData, shortlist: &Shortlist) -> String {
                 ("frontier_distinct", counts.distinct.into()),
             ]),
         ),
+        ("intervals", intervals(shortlist.assessment.as_ref())),
+        ("robust", {
+            let robust = shortlist.assessment.as_ref().and_then(|a| a.robust.as_ref());
+            Node::Leaf(robust.map_or(Json::Null, |r| serde_json::to_value(r).unwrap_or(Json::Null)))
+        }),
         ("objectives", list(run.study.objectives.iter().map(objective))),
-        ("entries", list(shortlist.picks.iter().map(|pick| entry(run, pick)))),
+        ("entries", list(shortlist.picks.iter().map(|pick| entry(run, shortlist, pick)))),
         (
             "ruled_out",
             list(shortlist.blockers.iter().map(|b| {
@@ -183,7 +226,7 @@ pub fn shortlist_json(run: &RunData, shortlist: &Shortlist) -> String {
 }
 
 /// `expected.json`: what a measurement of this entry on GPUs is to be compared with.
-pub(crate) fn expected_json(run: &RunData, pick: &Pick) -> String {
+pub(crate) fn expected_json(run: &RunData, shortlist: &Shortlist, pick: &Pick) -> String {
     let evaluation = run.evaluations()[pick.row];
     text(&object([
         ("format", 1.into()),
@@ -203,6 +246,7 @@ pub(crate) fn expected_json(run: &RunData, pick: &Pick) -> String {
         ),
         ("timing", list(run.timing.iter().map(|line| line.as_str().into()))),
         ("margins", list(pick.margins.iter().map(margin))),
-        ("metrics", metrics(evaluation)),
+        ("intervals", intervals(shortlist.assessment.as_ref())),
+        ("metrics", metrics(evaluation, shortlist.assessed(pick))),
     ]))
 }

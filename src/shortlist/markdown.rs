@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::misses::bound_words;
 use super::shape::shape_words;
+use super::why_markdown::{chance, interval_words, robust_markdown};
 use super::words::{count, counted, metric_label, metric_phrase, percent, significant, with_unit};
-use super::{Margin, Pick, Role, Shortlist, write::directory_name};
+use super::{Assessed, BoundChance, Margin, Pick, Role, Shortlist, write::directory_name};
 use crate::archive::{RunData, knob_unit};
 use crate::search::Evaluation;
 use crate::space::Study;
@@ -45,6 +46,7 @@ impl Role {
             Role::Covers => "covers the frontier".into(),
             Role::Hedge => "hedge".into(),
             Role::NearestMiss => "NEAREST MISS".into(),
+            Role::LeastBroken => "least broken by the scenarios".into(),
         }
     }
 }
@@ -132,7 +134,11 @@ fn write_document(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std
     if !shortlist.picks.is_empty() {
         write_overview(out, run, shortlist)?;
         for pick in &shortlist.picks {
-            write_pick(out, run, pick)?;
+            write_pick(out, run, shortlist, pick)?;
+        }
+        let robust = shortlist.assessment.as_ref().and_then(|a| a.robust.as_ref());
+        if let Some(robust) = robust {
+            writeln!(out, "{}", robust_markdown(study, robust, &shortlist.picks))?;
         }
     }
     if !shortlist.blockers.is_empty() {
@@ -208,41 +214,70 @@ fn write_summary(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std:
     }
 }
 
-fn write_overview(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std::fmt::Result {
+/// Titles and cells of the table of all entries.
+pub(crate) fn overview_cells(run: &RunData, shortlist: &Shortlist) -> (Vec<String>, Vec<Vec<String>>) {
     let study = &run.study;
     let evaluations = run.evaluations();
     let objectives: Vec<usize> = study.objectives.iter().map(|o| o.metric).collect();
     let margins: &[Margin] = shortlist.picks.first().map_or(&[], |pick| &pick.margins);
     let gpus = Metric::GpusMean as usize;
+    let is_assessed = shortlist.assessment.is_some();
     let mut titles: Vec<String> = vec!["Rank".into(), "Why".into(), "Deployment".into()];
-    titles.extend(objectives.iter().map(|&m| column_title(m)));
+    for &metric in &objectives {
+        titles.push(column_title(metric));
+        titles.extend(is_assessed.then(|| "80 %".into()));
+    }
     titles.extend(margins.iter().map(bound_words));
+    if is_assessed {
+        titles.extend(["P(feasible)".to_string(), "P(frontier)".into()]);
+    }
     titles.extend(["GPUs".to_string(), "Id".into()]);
-    writeln!(out, "| {} |", titles.join(" | "))?;
-    let mut rules = vec!["---:", "---", "---"];
-    rules.extend(vec!["---:"; objectives.len() + margins.len() + 1]);
-    rules.push("---");
-    writeln!(out, "|{}|", rules.join("|"))?;
-    for pick in &shortlist.picks {
+    let row = |pick: &Pick| {
         let evaluation = evaluations[pick.row];
-        let mut cells = vec![
-            pick.rank.to_string(),
-            escape_markdown(&roles_words(study, pick)),
-            escape_markdown(&shape_words(&study.space, &evaluation.candidate)),
-        ];
-        cells.extend(objectives.iter().map(|&m| column_value(m, evaluation.metrics[m])));
-        cells.extend(
-            pick.margins
-                .iter()
-                .map(|margin| format!("{} ({})", column_value(margin.metric, margin.value), room_words(margin))),
-        );
-        cells.extend([column_value(gpus, evaluation.metrics[gpus]), format!("`{}`", pick.id)]);
-        writeln!(out, "| {} |", cells.join(" | "))?;
+        let assessed = shortlist.assessed(pick);
+        let mut cells =
+            vec![pick.rank.to_string(), roles_words(study, pick), shape_words(&study.space, &evaluation.candidate)];
+        for &metric in &objectives {
+            cells.push(column_value(metric, evaluation.metrics[metric]));
+            cells.extend(is_assessed.then(|| interval_words(assessed, metric).unwrap_or_else(|| "-".into())));
+        }
+        cells.extend(pick.margins.iter().map(|m| format!("{} ({})", column_value(m.metric, m.value), room_words(m))));
+        if is_assessed {
+            let share = |of: fn(&Assessed) -> f64| assessed.map_or("-".into(), |a| chance(of(a)));
+            cells.extend([share(|a| a.feasible), share(|a| a.frontier)]);
+        }
+        cells.extend([column_value(gpus, evaluation.metrics[gpus]), pick.id.clone()]);
+        cells
+    };
+    (titles, shortlist.picks.iter().map(row).collect())
+}
+
+fn write_overview(out: &mut String, run: &RunData, shortlist: &Shortlist) -> std::fmt::Result {
+    if let Some(assessment) = &shortlist.assessment {
+        writeln!(
+            out,
+            "The columns \"80 %\" say where a value lies on real servers under traffic like this, with that chance: {} draws, each with the workload resampled in {} blocks of time and an error of pass times; the same draws for every candidate. Errors of pass times: {}. P(feasible) is the share of draws in which every constraint holds, P(frontier) that in which moreover none of the {} other candidates simulated beats it.\n",
+            assessment.draws,
+            assessment.blocks,
+            escape_markdown(&assessment.timing_errors),
+            assessment.candidates.len().saturating_sub(1)
+        )?;
+    }
+    let (titles, rows) = overview_cells(run, shortlist);
+    writeln!(out, "| {} |", titles.join(" | "))?;
+    let rules: Vec<&str> =
+        (0..titles.len()).map(|i| if (1..3).contains(&i) || i + 1 == titles.len() { "---" } else { "---:" }).collect();
+    writeln!(out, "|{}|", rules.join("|"))?;
+    for mut row in rows {
+        if let Some(id) = row.pop() {
+            let cells: Vec<String> = row.iter().map(|cell| escape_markdown(cell)).collect();
+            writeln!(out, "| {} | `{id}` |", cells.join(" | "))?;
+        }
     }
     writeln!(out)
 }
 
-fn write_pick(out: &mut String, run: &RunData, pick: &Pick) -> std::fmt::Result {
+fn write_pick(out: &mut String, run: &RunData, shortlist: &Shortlist, pick: &Pick) -> std::fmt::Result {
     let study = &run.study;
     let evaluation: &Evaluation = run.evaluations()[pick.row];
     let shape = shape_words(&study.space, &evaluation.candidate);
@@ -252,18 +287,30 @@ fn write_pick(out: &mut String, run: &RunData, pick: &Pick) -> std::fmt::Result 
     let directory = format!("shortlist/{}", directory_name(pick));
     writeln!(out, "Files: `{directory}/`. Replay it with `servescout replay {directory}/candidate.toml`.\n")?;
 
-    writeln!(out, "| Predicted | Value | Name |\n|---|---:|---|")?;
+    if shortlist.assessment.as_ref().is_some_and(|a| a.explanation(&pick.id).is_some()) {
+        writeln!(out, "What one step in each knob would change, and where the time goes: `{directory}/why.md`.\n")?;
+    }
+    let assessed = shortlist.assessed(pick);
+    let (title, rule) = if assessed.is_some() { (" 80 % |", "---:|") } else { ("", "") };
+    writeln!(out, "| Predicted | Value |{title} Name |\n|---|---:|{rule}---|")?;
     for metric in shown_metrics(study) {
         let value = with_unit(metric, evaluation.metrics[metric]);
-        writeln!(out, "| {} | {value} | `{}` |", metric_label(metric), METRICS[metric].name)?;
+        let interval = assessed
+            .map(|_| interval_words(assessed, metric).unwrap_or_else(|| "-".into()))
+            .map_or(String::new(), |words| format!(" {words} |"));
+        writeln!(out, "| {} | {value} |{interval} `{}` |", metric_label(metric), METRICS[metric].name)?;
     }
     writeln!(out)?;
     if !pick.margins.is_empty() {
-        writeln!(out, "| Constraint | Predicted | Room |\n|---|---:|---:|")?;
+        let (title, rule) = if assessed.is_some() { (" Chance that it holds |", "---:|") } else { ("", "") };
+        writeln!(out, "| Constraint | Predicted | Room |{title}\n|---|---:|---:|{rule}")?;
         for margin in &pick.margins {
             let bound = bound_words(margin);
             let value = with_unit(margin.metric, margin.value);
-            writeln!(out, "| {} | {value} | {} |", escape_markdown(&bound), room_words(margin))?;
+            let same = |b: &&BoundChance| (b.metric.as_str(), b.is_max) == (margin.name(), margin.is_max);
+            let holds = assessed.and_then(|a| a.bounds.iter().find(same));
+            let holds = holds.map_or(String::new(), |b| format!(" {} |", chance(b.holds)));
+            writeln!(out, "| {} | {value} | {} |{holds}", escape_markdown(&bound), room_words(margin))?;
         }
         writeln!(out)?;
     }

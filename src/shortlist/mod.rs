@@ -10,27 +10,43 @@
 //! [`build`] chooses and explains, [`write()`] leaves `shortlist.{md,json,csv}` and one directory
 //! per entry, [`render_terminal`] prints the table.
 
+mod assess;
+mod errors;
+mod explain;
 mod forest;
 mod importance;
 mod inert;
 mod json;
 mod markdown;
 mod misses;
+mod record;
+mod robust;
 mod select;
 mod shape;
 mod table;
 mod why;
+mod why_markdown;
 mod words;
 mod write;
 
+pub use assess::{Assessed, Assessor, BLOCKS, BoundChance, CHANCE, Interval, Values};
+pub use errors::TimingErrors;
+pub use explain::{Explained, Phases, Rival, Step};
 pub use importance::{KnobImportance, ObjectiveImportance, knob_importance};
 pub use inert::{InertKnob, inert_knobs};
 pub use json::shortlist_json as to_json;
 pub use markdown::escape_markdown;
+pub(crate) use markdown::{overview_cells, shown_metrics};
 pub use misses::{Blocker, blockers};
+pub use record::{Assessment, DRAWS, Wish, assessed, recorded};
+pub use robust::{ChosenByWorst, Robust, Scenario, WorstCase};
 pub use select::{Role, Selection};
+pub(crate) use shape::shape_words;
 pub use shape::{Shape, shape_of};
 pub use table::{render_frontier, render_terminal};
+pub use why_markdown::render_explained;
+pub(crate) use why_markdown::{rival_words, step_cells};
+pub(crate) use words::with_unit;
 pub use words::{count, counted, metric_label, metric_phrase, significant};
 pub use write::{directory_name as entry_directory, recorded_size, write};
 
@@ -55,6 +71,15 @@ pub struct Shortlist {
     pub blockers: Vec<Blocker>,
     /// Knobs that changed no outcome.
     pub inert: Vec<InertKnob>,
+    /// What was simulated for it, where anything was.
+    pub assessment: Option<Assessment>,
+}
+
+impl Shortlist {
+    /// What was simulated for an entry beyond its one simulation.
+    pub fn assessed(&self, pick: &Pick) -> Option<&Assessed> {
+        self.assessment.as_ref()?.of(&pick.id)
+    }
 }
 
 /// How many candidates there were at each stage.
@@ -140,18 +165,42 @@ impl Margin {
     }
 }
 
-/// Chooses up to `size` candidates and explains each.
+/// Chooses up to `size` candidates and explains each; nothing is simulated.
 pub fn build(run: &RunData, size: usize) -> Shortlist {
     let evaluations = run.evaluations();
     let frontier = run.frontier();
-    let feasible = evaluations.iter().filter(|e| e.is_feasible()).count();
-    let refused = evaluations.iter().filter(|e| e.is_refused()).count();
-    let spared = evaluations.iter().filter(|e| e.fidelity != Fidelity::Full).count();
     let selection = if frontier.is_empty() {
         misses::nearest(&run.study, &evaluations, size)
     } else {
         select::from_frontier(&run.study, &evaluations, &frontier, size)
     };
+    from_selection(run, &selection, size, false)
+}
+
+/// The choice by worst cases, out of what was simulated for it.
+pub(crate) fn listed(run: &RunData, robust: &Robust, size: usize) -> Shortlist {
+    let evaluations = run.evaluations();
+    let rows: rustc_hash::FxHashMap<String, usize> =
+        evaluations.iter().enumerate().map(|(row, e)| (run.study.space.id(&e.candidate), row)).collect();
+    let chosen = robust.chosen.iter().filter_map(|chosen| {
+        Some(select::Chosen {
+            row: *rows.get(&chosen.id)?,
+            roles: chosen.roles.clone(),
+            gain: chosen.gain,
+            merged: chosen.stands_for.iter().filter_map(|id| rows.get(id).copied()).collect(),
+        })
+    });
+    let chosen: Vec<select::Chosen> = chosen.collect();
+    let distinct = chosen.len();
+    from_selection(run, &Selection { chosen, distinct, coverage: None }, size, true)
+}
+
+fn from_selection(run: &RunData, selection: &Selection, size: usize, by_worst_case: bool) -> Shortlist {
+    let evaluations = run.evaluations();
+    let frontier = run.frontier();
+    let feasible = evaluations.iter().filter(|e| e.is_feasible()).count();
+    let refused = evaluations.iter().filter(|e| e.is_refused()).count();
+    let spared = evaluations.iter().filter(|e| e.fidelity != Fidelity::Full).count();
     let counts = Counts {
         evaluated: evaluations.len(),
         refused,
@@ -175,7 +224,8 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
             why: String::new(),
         });
     }
-    let whys: Vec<String> = (0..picks.len()).map(|i| why::explain(run, &evaluations, &picks, i)).collect();
+    let whys: Vec<String> =
+        (0..picks.len()).map(|i| why::explain(run, &evaluations, &picks, i, by_worst_case)).collect();
     for (pick, why) in picks.iter_mut().zip(whys) {
         pick.why = why;
     }
@@ -187,5 +237,6 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
         counts,
         blockers: blockers(&run.study, &evaluations),
         inert: inert_knobs(&run.study, &evaluations),
+        assessment: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Choosing from the frontier: pure geometry over normalised objectives, with deployment shapes.
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::shape::{Shape, shape_of};
 use crate::frontier::reference::MARGIN;
@@ -23,7 +24,8 @@ const HEDGE_SLACK: f64 = 10.0;
 const HEDGE_FROM: usize = 5;
 
 /// Why a candidate is on the shortlist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Giving up a little of one objective stops buying much of another here.
     Knee,
@@ -35,6 +37,8 @@ pub enum Role {
     Hedge,
     /// Infeasible, but by the least.
     NearestMiss,
+    /// Breaks a constraint in some scenario, but by the least.
+    LeastBroken,
 }
 
 /// One chosen candidate.

@@ -3,17 +3,18 @@
 use super::markdown::{column_value, margin_cell, roles_words};
 use super::misses::bound_words;
 use super::shape::shape_words;
+use super::why_markdown::{chance, interval_words};
 use super::words::{count, counted, percent};
-use super::{Pick, Shortlist};
+use super::{Assessed, Pick, Robust, Shortlist};
 use crate::archive::RunData;
 use crate::search::Evaluation;
 use crate::twin::metrics::{METRICS, Metric};
 
 /// A column of the table: title, cells, and whether they are numbers.
-struct Column {
-    title: String,
-    cells: Vec<String>,
-    is_number: bool,
+pub(crate) struct Column {
+    pub title: String,
+    pub cells: Vec<String>,
+    pub is_number: bool,
 }
 
 /// The shortlist as plain text, with a line of summary. No colour, no trailing blanks.
@@ -39,6 +40,9 @@ pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
             let share = percent(share);
             out.push_str(&format!("Shortlist of {chosen}{fewer}, covering {share} of the frontier's hypervolume:\n\n"));
         }
+        (None, false) if shortlist.feasible => {
+            out.push_str(&format!("Shortlist of {} by worst cases:\n\n", shortlist.picks.len()));
+        }
         (None, true) => out.push_str("NOTHING IS FEASIBLE, and no candidate could be simulated.\n"),
         (None, false) => {
             out.push_str("NOTHING IS FEASIBLE. The nearest misses, each of which breaks a constraint:\n\n")
@@ -46,6 +50,15 @@ pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
     }
     if !shortlist.picks.is_empty() {
         out.push_str(&layout(&columns(run, shortlist)));
+    }
+    if let Some(assessment) = &shortlist.assessment {
+        out.push_str(&format!(
+            "80 %: where it lies on real servers under such traffic, of {} draws. Errors of pass times: {}.\n",
+            assessment.draws, assessment.timing_errors
+        ));
+        if let Some(robust) = &assessment.robust {
+            out.push_str(&robust_lines(robust));
+        }
     }
     if !shortlist.feasible {
         for blocker in shortlist.blockers.iter().take(5) {
@@ -56,6 +69,19 @@ pub fn render_terminal(run: &RunData, shortlist: &Shortlist) -> String {
     if !shortlist.inert.is_empty() {
         let names: Vec<&str> = shortlist.inert.iter().map(|knob| knob.name.as_str()).collect();
         out.push_str(&format!("\nChanged nothing wherever that could be seen: {}\n", names.join(", ")));
+    }
+    out
+}
+
+/// What the choice by worst cases rests on.
+fn robust_lines(robust: &Robust) -> String {
+    let mut out = format!(
+        "\nChosen by worst cases: {} of {} frontier members keep every constraint in every scenario.\n",
+        count(robust.survivors),
+        count(robust.candidates.len())
+    );
+    for scenario in &robust.scenarios {
+        out.push_str(&format!("  {}: {}\n", scenario.name, scenario.words));
     }
     out
 }
@@ -78,10 +104,21 @@ fn columns(run: &RunData, shortlist: &Shortlist) -> Vec<Column> {
         let metric = objective.metric;
         let cell = |p: &Pick| column_value(metric, evaluations[p.row].metrics[metric]);
         columns.push(column(title(metric), true, &cell));
+        if shortlist.assessment.is_some() {
+            let cell = |p: &Pick| interval_words(shortlist.assessed(p), metric).unwrap_or_else(|| "-".into());
+            columns.push(column("80 %".into(), true, &cell));
+        }
     }
     for index in 0..picks.first().map_or(0, |pick| pick.margins.len()) {
         let cell = |p: &Pick| margin_cell(study, &p.margins[index]);
         columns.push(column(bound_words(&picks[0].margins[index]), true, &cell));
+    }
+    if shortlist.assessment.is_some() {
+        let share = |p: &Pick, of: fn(&Assessed) -> f64| shortlist.assessed(p).map_or("-".into(), |a| chance(of(a)));
+        if !study.constraints.is_empty() {
+            columns.push(column("P(feasible)".into(), true, &|p| share(p, |a| a.feasible)));
+        }
+        columns.push(column("P(frontier)".into(), true, &|p| share(p, |a| a.frontier)));
     }
     let gpus = Metric::GpusMean as usize;
     columns.push(column("GPUs".into(), true, &|p| column_value(gpus, evaluations[p.row].metrics[gpus])));
@@ -122,7 +159,7 @@ fn title(metric: usize) -> String {
     format!("{}{percent}", METRICS[metric].name)
 }
 
-fn layout(columns: &[Column]) -> String {
+pub(crate) fn layout(columns: &[Column]) -> String {
     let width = |text: &str| text.chars().count();
     let widths: Vec<usize> =
         columns.iter().map(|c| c.cells.iter().chain([&c.title]).map(|text| width(text)).max().unwrap_or(0)).collect();

@@ -7,11 +7,21 @@ use crate::search::Evaluation;
 use crate::space::Study;
 
 /// The explanation of one pick, against the entry that is nearest to it.
-pub(crate) fn explain(run: &RunData, evaluations: &[&Evaluation], picks: &[Pick], index: usize) -> String {
+pub(crate) fn explain(
+    run: &RunData,
+    evaluations: &[&Evaluation],
+    picks: &[Pick],
+    index: usize,
+    by_worst_case: bool,
+) -> String {
     let pick = &picks[index];
     let study = &run.study;
-    let mut sentences: Vec<String> =
-        pick.roles.iter().map(|role| role_sentence(study, evaluations, pick, role)).collect();
+    let mut sentences: Vec<String> = if by_worst_case {
+        let roles: Vec<String> = pick.roles.iter().map(|role| role.words(study)).collect();
+        vec![format!("Chosen by its worst case over all scenarios: {}.", roles.join(", "))]
+    } else {
+        pick.roles.iter().map(|role| role_sentence(study, evaluations, pick, role)).collect()
+    };
     if !pick.stands_for.is_empty() {
         let n = pick.stands_for.len();
         sentences
@@ -47,6 +57,7 @@ fn role_sentence(study: &Study, evaluations: &[&Evaluation], pick: &Pick, role: 
             percent(pick.gain)
         ),
         Role::Hedge => "A hedge: another kind of deployment than any on the frontier, and within a tenth of a frontier member in every objective, which the simulation may be wrong by.".into(),
+        Role::LeastBroken => "Breaks a constraint in some scenario, but by the least.".into(),
         Role::NearestMiss => {
             let broken: Vec<String> = pick
                 .margins

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::json::{expected_json, shortlist_json};
 use super::markdown::{markdown, roles_words};
+use super::why_markdown::why_markdown;
 use super::{Pick, Shortlist};
 use crate::archive::{ArchiveError, Csv, RunData, Table, write_atomic};
+use crate::twin::metrics::METRICS;
 
 /// Name of an entry's directory within `shortlist/`.
 pub fn directory_name(pick: &Pick) -> String {
@@ -14,10 +16,10 @@ pub fn directory_name(pick: &Pick) -> String {
 }
 
 /// Files that this module writes into an entry's directory.
-const ENTRY_FILES: [&str; 2] = ["candidate.toml", "expected.json"];
+const ENTRY_FILES: [&str; 3] = ["candidate.toml", "expected.json", "why.md"];
 
-/// Writes `shortlist.{md,json,csv}` and `shortlist/NN-<id>/{candidate.toml,expected.json}` into a
-/// run directory. Entries of an earlier shortlist go, except files that others put there.
+/// Writes `shortlist.{md,json,csv}` and `shortlist/NN-<id>/{candidate.toml,expected.json,why.md}` into
+/// a run directory, and what was simulated for it. Entries of an earlier shortlist go, except files that others put there.
 ///
 /// # Errors
 /// `Io`, naming the file.
@@ -29,7 +31,18 @@ pub fn write(directory: &Path, run: &RunData, shortlist: &Shortlist) -> Result<(
         let entry = entries.join(directory_name(pick));
         fs::create_dir_all(&entry).map_err(ArchiveError::io("create", &entry))?;
         write_atomic(&entry.join("candidate.toml"), candidate_toml(run, pick, &entry).as_bytes())?;
-        write_atomic(&entry.join("expected.json"), expected_json(run, pick).as_bytes())?;
+        write_atomic(&entry.join("expected.json"), expected_json(run, shortlist, pick).as_bytes())?;
+        let why = shortlist.assessment.as_ref().and_then(|assessment| why_markdown(run, pick, assessment));
+        let path = entry.join("why.md");
+        match why {
+            Some(text) => write_atomic(&path, text.as_bytes())?,
+            // It would be of another run or choice.
+            None if path.is_file() => fs::remove_file(&path).map_err(ArchiveError::io("remove", &path))?,
+            None => {}
+        }
+    }
+    if let Some(assessment) = &shortlist.assessment {
+        assessment.write(directory)?;
     }
     write_atomic(&directory.join("shortlist.csv"), csv(run, shortlist)?.as_bytes())?;
     write_atomic(&directory.join("shortlist.json"), shortlist_json(run, shortlist).as_bytes())?;
@@ -93,11 +106,22 @@ fn csv(run: &RunData, shortlist: &Shortlist) -> Result<String, ArchiveError> {
         .map(|m| format!("room_{}_{}", m.name(), if m.is_max { "max" } else { "min" }))
         .collect();
     let header = table.header();
-    let leading = ["rank", "roles", "hypervolume_gain"].into_iter().chain(bounds.iter().map(String::as_str));
+    let objectives: Vec<usize> = study.objectives.iter().map(|o| o.metric).collect();
+    let names = objectives.iter().map(|&m| METRICS[m].name);
+    let ends: Vec<String> = names.flat_map(|name| [format!("{name}_low"), format!("{name}_high")]).collect();
+    let leading = ["rank", "roles", "hypervolume_gain", "p_feasible", "p_frontier"].into_iter();
+    let leading = leading.chain(ends.iter().map(String::as_str)).chain(bounds.iter().map(String::as_str));
     let mut csv = Csv::new(leading.chain(header.iter().map(String::as_str)));
     for (index, pick) in shortlist.picks.iter().enumerate() {
         let roles: Vec<String> = pick.roles.iter().map(|role| role.tag(&study.objectives)).collect();
         let mut cells = vec![pick.rank.to_string(), Csv::text(&roles.join(" ")), Csv::number(pick.gain)];
+        let assessed = shortlist.assessed(pick);
+        let number = |value: Option<f64>| Csv::number(value.unwrap_or(f64::NAN));
+        cells.extend([number(assessed.map(|a| a.feasible)), number(assessed.map(|a| a.frontier))]);
+        for &metric in &objectives {
+            let interval = assessed.and_then(|a| a.interval(metric));
+            cells.extend([number(interval.map(|i| i.low)), number(interval.map(|i| i.high))]);
+        }
         cells.extend(pick.margins.iter().map(|margin| Csv::number(margin.room)));
         cells.extend(table.cells(index));
         csv.row(cells);

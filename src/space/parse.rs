@@ -219,6 +219,7 @@ fn read_study(
         sla: sections::sla(&checked),
         search: sections::search(&checked)?,
         shortlist_size: checked.int("shortlist.size").and_then(|v| usize::try_from(v).ok())?,
+        shortlist_draws: checked.int("shortlist.draws").and_then(|v| usize::try_from(v).ok())?,
         warnings: Vec::new(),
         document: Vec::new(),
     };

@@ -66,6 +66,8 @@ pub struct Study {
     pub search: SearchSpec,
     /// `[shortlist] size`.
     pub shortlist_size: usize,
+    /// `[shortlist] draws`.
+    pub shortlist_draws: usize,
     /// What is legal but probably not meant.
     pub warnings: Vec<SpaceError>,
     /// What was written, overrides included.

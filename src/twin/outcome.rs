@@ -40,6 +40,15 @@ pub struct RequestRecord {
     /// Arrival to first admission by an engine.
     pub queue_ms: f64,
     pub transfer_ms: f64,
+    /// Where the rest of its time went, ms. With `queue_ms`, `transfer_ms` and the time outside engines
+    /// these add up to `e2e_ms`. From admission to the first token, but for what follows:
+    pub prefill_ms: f64,
+    /// from the first token to the last;
+    pub decode_ms: f64,
+    /// waiting to be admitted again after a preemption;
+    pub preempted_ms: f64,
+    /// computing again what a preemption lost.
+    pub recomputed_ms: f64,
 }
 
 /// The result of one simulation.

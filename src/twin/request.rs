@@ -36,6 +36,8 @@ pub struct RequestState {
     pub retries: u32,
     /// It came from a dead worker with tokens, and has emitted none on its new one.
     pub moved: bool,
+    /// Where its time went that preemption cost.
+    pub breaks: Breaks,
     pub worker: u32,
     /// Worker that computes its prompt for another; `u32::MAX` for none.
     pub prefill_worker: u32,
@@ -45,6 +47,52 @@ pub struct RequestState {
     pub rank: u32,
     pub status: Status,
     pub decoding: bool,
+}
+
+/// Time lost to preemptions, ms.
+#[derive(Clone, Copy, Debug)]
+pub struct Breaks {
+    /// When it lost its place, while it waits for another.
+    since_ms: f64,
+    /// When it got its place back, while what it had is computed again.
+    again_ms: f64,
+    /// Waiting for a place again.
+    pub preempted_ms: f64,
+    /// Computing again what was lost.
+    pub recomputed_ms: f64,
+    /// Of both, what was before the first token.
+    pub before_first_ms: f64,
+}
+
+impl Breaks {
+    /// None so far.
+    pub const NONE: Breaks =
+        Breaks { since_ms: f64::NAN, again_ms: f64::NAN, preempted_ms: 0.0, recomputed_ms: 0.0, before_first_ms: 0.0 };
+
+    /// It loses its place.
+    pub fn stop(&mut self, now_ms: f64) {
+        self.end(now_ms, false);
+        self.since_ms = now_ms;
+    }
+
+    /// It has a place again.
+    pub fn restart(&mut self, now_ms: f64) {
+        if !self.since_ms.is_nan() {
+            self.preempted_ms += now_ms - self.since_ms;
+            (self.since_ms, self.again_ms) = (f64::NAN, now_ms);
+        }
+    }
+
+    /// It emits a token out of a prompt: what was lost is there again.
+    pub fn end(&mut self, now_ms: f64, is_first: bool) {
+        if !self.again_ms.is_nan() {
+            self.recomputed_ms += now_ms - self.again_ms;
+            self.again_ms = f64::NAN;
+        }
+        if is_first {
+            self.before_first_ms = self.preempted_ms + self.recomputed_ms;
+        }
+    }
 }
 
 impl RequestState {
@@ -106,6 +154,7 @@ impl<'a> Requests<'a> {
                 preemptions: 0,
                 retries: 0,
                 moved: false,
+                breaks: Breaks::NONE,
                 worker: u32::MAX,
                 prefill_worker: u32::MAX,
                 transfer_ms: f64::NAN,

@@ -13,6 +13,7 @@ mod slice;
 pub mod spec;
 mod stats;
 mod synthetic;
+mod vary;
 mod write;
 
 pub use error::WorkloadError;

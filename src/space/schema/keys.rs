@@ -371,4 +371,12 @@ const OTHERS: &[Key] = &[
         "End the search after the first batch that is complete so long after the command began; a resumed run has the time anew.",
     ),
     int("shortlist.size", 1, 1000, value(Literal::Int(6)), "configurations", "Most entries of the shortlist."),
+    int(
+        "shortlist.draws",
+        0,
+        10000,
+        value(Literal::Int(48)),
+        "simulations",
+        "Simulations of each entry, and of up to ten neighbours on the frontier, under resampled traffic and drawn errors of pass times, from which intervals and chances come; 0 simulates nothing for the shortlist.",
+    ),
 ];

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::twin::outcome::{Outcome, RequestRecord, Status};
-use crate::twin::request::RequestState;
+use crate::twin::request::{Breaks, RequestState};
 use crate::twin::router::Summary;
 use crate::twin::tally::{ClusterUse, metrics};
 use crate::workload::Request;
@@ -52,6 +52,9 @@ impl RequestState {
         let since_arrival = |at_ms: f64| at_ms - self.arrival_ms + request_ms;
         let ttft_ms = since_arrival(self.first_token_ms);
         let e2e_ms = if completed && self.output_tokens > 0 { since_arrival(self.last_token_ms) } else { f64::NAN };
+        let Breaks { preempted_ms, recomputed_ms, before_first_ms, .. } = self.breaks;
+        let queue_ms = self.admitted_ms - self.arrival_ms;
+        let transfer_ms = if self.transfer_ms.is_nan() { 0.0 } else { self.transfer_ms };
         let output_tokens = if completed { self.output_tokens } else { self.generated };
         RequestRecord {
             row: request.row,
@@ -69,8 +72,13 @@ impl RequestState {
             retries: self.retries,
             worker: self.worker,
             prefill_worker: self.prefill_worker,
-            queue_ms: self.admitted_ms - self.arrival_ms,
+            queue_ms,
             transfer_ms: self.transfer_ms,
+            // A token is shown only once the KV is where it will be decoded.
+            prefill_ms: ttft_ms - request_ms - queue_ms - transfer_ms - before_first_ms,
+            decode_ms: e2e_ms - ttft_ms - (preempted_ms + recomputed_ms - before_first_ms),
+            preempted_ms,
+            recomputed_ms,
         }
     }
 }

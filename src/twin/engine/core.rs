@@ -166,6 +166,7 @@ impl Core {
         if state.admitted_ms.is_nan() {
             state.admitted_ms = self.now_ms;
         }
+        state.breaks.restart(self.now_ms);
         // A preempted request finds tokens that it generated itself; the peer counts them as reused.
         let reused = if self.peer_compat { cached } else { cached.min(state.input_tokens) };
         state.reused = state.reused.max(reused);
@@ -196,6 +197,7 @@ impl Core {
     pub fn emit_first(&self, request: u32, requests: &mut Requests) {
         let now_ms = self.now_ms;
         let state = &mut requests.states[request as usize];
+        state.breaks.end(now_ms, state.first_token_ms.is_nan());
         if state.first_token_ms.is_nan() {
             state.first_token_ms = now_ms;
             requests.edge(now_ms, request, EdgeKind::FirstToken);
@@ -224,6 +226,7 @@ impl Core {
             self.decode.leave(state);
         }
         state.preemptions += 1;
+        state.breaks.stop(self.now_ms);
         state.lost = state.computed;
         requests.tally.preemptions += 1;
         request
@@ -238,6 +241,7 @@ impl Core {
         }
         state.generated += 1;
         let is_first = state.first_token_ms.is_nan();
+        state.breaks.end(now_ms, is_first);
         let gap_ms = now_ms - state.last_token_ms;
         state.last_token_ms = now_ms;
         if is_first {
