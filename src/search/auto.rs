@@ -17,9 +17,9 @@ use crate::frontier::Reference;
 use crate::space::{Candidate, Space};
 
 /// Least share of the rounds of each strategy: the Bayesian, the genetic, the coordinate one.
-const FLOOR: [f64; 3] = [0.3, 0.04, 0.16];
+const FLOOR: [f64; 3] = [0.4, 0.06, 0.1];
 /// Pay per evaluation that each is supposed to have had in [`SUPPOSED`] evaluations at the start.
-const HOPE: [f64; 3] = [0.01, 0.002, 0.01];
+const HOPE: [f64; 3] = [0.03, 0.002, 0.003];
 const SUPPOSED: f64 = 24.0;
 /// How much an old batch's pay counts when a new one comes.
 const MEMORY: f64 = 0.9;

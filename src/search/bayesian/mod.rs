@@ -7,8 +7,12 @@
 //! it would lie; a pool of candidates is drawn (`candidates`), and the batch is picked one by one
 //! by expected hypervolume improvement (`acquisition`) times these chances, each pick being
 //! believed before the next. Now and then the reference point is moved outwards in one objective,
-//! so that the ends of the front are found, and a share of the picks goes to strata that have been
-//! looked at little.
+//! so that the ends of the front are found.
+//!
+//! The processes learn only what lies near the front, and their means are not mixed with the
+//! forest's: both were measured to matter (share of the hypervolume after 100 evaluations of a
+//! table of serving configurations: 0.91, against 0.86 with rows from farther away, and 0.86 with
+//! a quarter of the forest's mean).
 
 mod acquisition;
 mod candidates;
@@ -40,26 +44,17 @@ const PUSHED: f64 = 2.0;
 /// Most rows that the processes are conditioned on, and that their hyperparameters are fitted to.
 const GP_ROWS: usize = 260;
 const FIT_ROWS: usize = 150;
-/// Rows at most this far behind the front are among them, and at least this share of all.
-const GP_NEAR: f64 = 0.6;
-const GP_LEAST_SHARE: f64 = 0.5;
-/// Weight of a process's mean beside the forest's.
-const GP_WEIGHT: f64 = 0.6;
-/// How much of the forest's spread is added to a process's deviation: near the front a process is
-/// surer of itself than a space with cliffs deserves.
-const FOREST_SPREAD: f64 = 0.25;
-/// One pick in so many looks into the slice of the space that had fewest.
-const EXPLORE_EVERY: u64 = 8;
+/// Before this many lie near the front, the nearest others are among them.
+const GP_LEAST_ROWS: usize = 16;
 /// Hyperparameters are fitted anew when this many times as much is known.
 const REFIT: f64 = 1.2;
 /// Most rows of the forest.
 const FOREST_ROWS: usize = 2000;
 /// Candidates of the pool that are looked at closely.
-const SHORTLIST: usize = 240;
-/// Those of which the means are computed.
-const ROUGH: usize = 900;
-
-/// A knob of at most this many levels makes slices.
+const SHORTLIST: usize = 600;
+/// Those of which the processes' means are computed.
+const ROUGH: usize = 2000;
+/// Each level of a knob of at most this many is looked around at the best candidates that have it.
 const SLICED: u32 = 8;
 
 /// See the module.
@@ -79,10 +74,8 @@ pub struct Bayesian<'a> {
     picked: u64,
     /// Knobs that make strata: unordered ones.
     strata: Vec<usize>,
-    /// Every level of every knob with few: slices of the space, each to be looked at.
+    /// Every level of every knob with few.
     slices: Vec<(usize, u32)>,
-    /// Picks that each slice has had.
-    visits: Vec<u32>,
 }
 
 /// The surrogates of one round.
@@ -111,14 +104,8 @@ struct Entry {
     candidate: Candidate,
     row: Vec<f64>,
     posteriors: Vec<Posterior>,
-    /// Means of the objectives, of both surrogates together.
-    mean: Vec<f64>,
     /// Chance that it lies near the front and keeps the constraints, squared.
     weight: f64,
-    /// Chance that it keeps the constraints.
-    feasible: f64,
-    /// Spread of the objectives over the trees.
-    spread: Vec<f64>,
     taken: bool,
 }
 
@@ -144,7 +131,6 @@ impl<'a> Bayesian<'a> {
             fitted_at: 0,
             round: 0,
             picked: 0,
-            visits: vec![0; slices.len()],
             slices,
             strata: free.into_iter().filter(|&k| !space.knobs[k].domain.ordered).collect(),
             space: space.clone(),
@@ -176,7 +162,7 @@ impl<'a> Bayesian<'a> {
             return Vec::new();
         }
         let models = self.models(&targets, &mut rng);
-        self.pick(n, pool, &models, &targets, false)
+        self.pick(n, pool, &models, &targets)
     }
 
     /// A point of the sequence that the features do not refuse.
@@ -218,10 +204,11 @@ impl<'a> Bayesian<'a> {
         let forest = Forest::grow(&rows, &wanted, outputs, trees, rng);
 
         // The processes: what lies nearest to the front.
-        let valued = by_distance.iter().filter(|&&i| targets.is_valued[i]).count();
-        let near = by_distance[..valued].iter().filter(|&&i| targets.behind[i] < GP_NEAR).count();
-        let count = near.max((GP_LEAST_SHARE * valued as f64) as usize).max(24).min(valued).min(GP_ROWS);
-        let chosen = &by_distance[..count];
+        let valued = || by_distance.iter().copied().filter(|&i| targets.is_valued[i]);
+        let mut chosen: Vec<usize> = valued().filter(|&i| targets.is_near[i]).take(GP_ROWS).collect();
+        if chosen.len() < GP_LEAST_ROWS {
+            chosen = valued().take(GP_LEAST_ROWS).collect();
+        }
         let rows: Vec<Vec<f64>> = chosen.iter().map(|&i| self.rows[i].clone().expect("filtered")).collect();
         let columns: Vec<Vec<f64>> = (0..m).map(|k| chosen.iter().map(|&i| targets.row(i)[k]).collect()).collect();
         let has_violations = known.iter().any(|k| k.violation > 0.0);
@@ -253,16 +240,6 @@ impl<'a> Bayesian<'a> {
             *hyper = fit::fit(&Data { rows, groups, targets: &targets }, &starts);
         }
         self.fitted_at = known;
-    }
-
-    /// The slice with the fewest picks that some entry is in, which then has one more.
-    fn slice(&mut self, entries: &[Entry]) -> Option<(usize, u32)> {
-        let is_there =
-            |&(knob, level): &(usize, u32)| entries.iter().any(|e| !e.taken && e.candidate.levels[knob] == level);
-        let there = (0..self.slices.len()).filter(|&s| is_there(&self.slices[s]));
-        let slice = there.min_by_key(|&s| self.visits[s])?;
-        self.visits[slice] += 1;
-        Some(self.slices[slice])
     }
 
     /// Front members and the best of each stratum, the nearest to the front first.
@@ -299,18 +276,11 @@ impl<'a> Bayesian<'a> {
         let models = self.models(&targets, rng);
         let good = self.good(&targets, rng);
         let pool = self.candidates.pool(&good, &good, &self.fresh, rng);
-        self.pick(n, pool, &models, &targets, true)
+        self.pick(n, pool, &models, &targets)
     }
 
     /// Up to `n` of a pool, one by one, each believed before the next.
-    fn pick(
-        &mut self,
-        n: usize,
-        pool: Vec<Candidate>,
-        models: &Models,
-        targets: &Targets,
-        may_explore: bool,
-    ) -> Vec<Candidate> {
+    fn pick(&mut self, n: usize, pool: Vec<Candidate>, models: &Models, targets: &Targets) -> Vec<Candidate> {
         let mut entries = self.shortlist(pool, models, targets);
         let mut front = targets.front.clone();
         let mut asked = Vec::with_capacity(n);
@@ -321,25 +291,16 @@ impl<'a> Bayesian<'a> {
             if self.picked.is_multiple_of(push_every) {
                 reference[(self.picked / push_every) as usize % m] = PUSHED;
             }
-            let explores = may_explore && self.picked % EXPLORE_EVERY == 5;
             self.picked += 1;
             let improvement = Improvement::new(&front, m, &reference);
-            let slice = if explores { self.slice(&entries) } else { None };
             let score = |e: &Entry| {
-                if slice.is_some_and(|(knob, level)| e.candidate.levels[knob] != level) {
-                    return -1.0;
-                }
                 if !models.any_feasible {
                     return e.weight;
                 }
-                let deviation: Vec<f64> = (0..m)
-                    .map(|k| {
-                        let gp = models.gps[k].deviation(e.posteriors[k].variance);
-                        gp.hypot(FOREST_SPREAD * e.spread[k])
-                    })
-                    .collect();
-                let chance = if explores { e.feasible * e.weight.powf(0.25) } else { e.weight };
-                improvement.expected(&e.mean, &deviation) * chance
+                let mean: Vec<f64> = e.posteriors.iter().map(|p| p.mean).collect();
+                let deviation: Vec<f64> =
+                    models.gps.iter().zip(&e.posteriors).map(|(gp, p)| gp.deviation(p.variance)).collect();
+                improvement.expected(&mean, &deviation) * e.weight
             };
             let mut best: Option<(f64, usize)> = None;
             for (i, e) in entries.iter().enumerate().filter(|(_, e)| !e.taken) {
@@ -351,7 +312,7 @@ impl<'a> Bayesian<'a> {
             let Some((_, at)) = best else { break };
             entries[at].taken = true;
             self.believe(&mut entries, at, models);
-            front.extend(&entries[at].mean);
+            front.extend(entries[at].posteriors.iter().map(|p| p.mean));
             self.fresh.mark(&entries[at].candidate);
             asked.push(entries[at].candidate.clone());
         }
@@ -374,48 +335,22 @@ impl<'a> Bayesian<'a> {
             rough.push(Rough { candidate, row, guess, order });
         }
         rough.sort_by(|a, b| b.order.total_cmp(&a.order));
-        // The best of each slice stay whatever their promise.
-        let mut kept: Vec<bool> = (0..rough.len()).map(|i| i < ROUGH).collect();
-        let mut sliced = vec![false; rough.len()];
-        for &(knob, level) in &self.slices {
-            let in_slice = (0..rough.len()).filter(|&i| rough[i].candidate.levels[knob] == level);
-            in_slice.take(3).for_each(|i| {
-                kept[i] = true;
-                sliced[i] = true;
-            });
-        }
-        let mut marks = kept.iter().zip(&sliced);
-        let mut is_sliced: Vec<bool> = kept.iter().zip(&sliced).filter(|(k, _)| **k).map(|(_, s)| *s).collect();
-        rough.retain(|_| *marks.next().expect("one a candidate").0);
+        rough.truncate(ROUGH);
         for r in &mut rough {
             let mean: Vec<f64> =
                 models.gps.iter().zip(&r.guess.mean).map(|(gp, forest)| 0.5 * (gp.mean(&r.row) + forest)).collect();
             r.order = models.promise(&r.guess, &mean, targets);
         }
-        let mut by_order: Vec<usize> = (0..rough.len()).collect();
-        by_order.sort_by(|&a, &b| rough[b].order.total_cmp(&rough[a].order));
-        by_order.iter().take(SHORTLIST).for_each(|&i| is_sliced[i] = true);
-        let mut stay = is_sliced.into_iter();
-        rough.retain(|_| stay.next().expect("one a candidate"));
+        rough.sort_by(|a, b| b.order.total_cmp(&a.order));
+        rough.truncate(SHORTLIST);
         rough
             .into_iter()
             .map(|r| {
                 let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
-                let mean =
-                    (0..m).map(|k| GP_WEIGHT * posteriors[k].mean + (1.0 - GP_WEIGHT) * r.guess.mean[k]).collect();
                 let near = r.guess.mean[m];
                 let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
                 let weight = if models.any_feasible { near * near * feasible } else { r.order };
-                Entry {
-                    candidate: r.candidate,
-                    row: r.row,
-                    posteriors,
-                    mean,
-                    weight,
-                    feasible,
-                    spread: r.guess.deviation,
-                    taken: false,
-                }
+                Entry { candidate: r.candidate, row: r.row, posteriors, weight, taken: false }
             })
             .collect()
     }
