@@ -17,7 +17,7 @@ use crate::frontier::Reference;
 use crate::space::{Candidate, Space};
 
 /// Least share of the rounds of each strategy: the Bayesian, the genetic, the coordinate one.
-const FLOOR: [f64; 3] = [0.4, 0.06, 0.1];
+const FLOOR: [f64; 3] = [0.6, 0.08, 0.08];
 /// Pay per evaluation that each is supposed to have had in [`SUPPOSED`] evaluations at the start.
 const HOPE: [f64; 3] = [0.03, 0.002, 0.003];
 const SUPPOSED: f64 = 24.0;
