@@ -53,6 +53,7 @@ mod trace_generator;
 mod trace_loading;
 mod twin_engines;
 mod twin_equivalence;
+mod validate;
 
 /// A file that nobody names would be a test that nobody runs.
 #[test]

@@ -124,7 +124,9 @@ fn mistakes_are_named_where_they_are() {
     let with = |path: &std::path::Path| format!("calibration = {:?}", path.display().to_string());
     assert!(errors("calibration = \"nowhere.toml\"", "").contains("nowhere.toml"));
     assert!(errors(&with(&own), "engine.backend = [\"vllm\", \"sglang\"]").contains("no [sglang]"));
-    assert!(errors(&format!("{}\nhost_ms = 2.0", with(&own)), "").contains("`timing.host_ms` has no meaning"));
+    let text = TEXT.replace("[knobs]", &format!("[timing]\n{}\nhost_ms = 2.0\n[knobs]\n", with(&own)));
+    let warned = parse(&text, None, &[]).unwrap().warnings;
+    assert!(warned[0].to_string().contains("`timing.host_ms` has no effect"), "{}", warned[0]);
     fs::write(&own, "version = 1\nsource = \"x\"\n[vllm]\npoints = 3\n").unwrap();
     assert!(errors(&with(&own), "").contains("factors"));
 }

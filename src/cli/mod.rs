@@ -26,6 +26,7 @@ pub mod shortlist;
 pub mod terminal;
 pub mod timing;
 pub mod trace;
+pub mod validate;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -63,6 +64,7 @@ enum Command {
     Plot(plot::PlotArgs),
     Report(html::ReportArgs),
     Manifests(manifests::ManifestsArgs),
+    Validate(validate::ValidateArgs),
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
     Timing(timing::TimingArgs),
@@ -121,6 +123,7 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
         Command::Report(args) => html::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Manifests(args) => manifests::run(args),
+        Command::Validate(args) => validate::run(args),
         Command::Trace(args) => trace::run(args).map(|()| Exit::Done).map_err(CliError::from),
         Command::Catalog(args) => {
             let mut text = Vec::new();

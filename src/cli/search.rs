@@ -239,7 +239,7 @@ impl Sink for Archiving<'_> {
 
 /// Frontier, shortlist and figures: everything that is computed from the archive, with what simulating
 /// the shortlist again adds.
-fn finish_files(
+pub(super) fn finish_files(
     run: &RunDir,
     data: &RunData,
     workload: &Workload,

@@ -164,11 +164,11 @@ pub(crate) fn calibration(
     };
     if let (Some(_), Some(host)) = (&calibration, checked.given("timing.host_ms")) {
         let finding = Finding::new(
-            "`timing.host_ms` has no meaning beside a calibration",
+            "`timing.host_ms` has no effect beside a calibration",
             "the calibration says what the host adds",
             "leave out one of them",
         );
-        sources.error(host.span, "timing.host_ms", finding);
+        sources.warn(host.span, "timing.host_ms", finding);
     }
     let file = is_file.then(|| base.map_or_else(|| PathBuf::from(&name), |base| base.join(&name)));
     Some((calibration, file))

@@ -141,7 +141,7 @@ fn deal<K: Ord + Copy>(keys: impl Iterator<Item = K>) -> Vec<usize> {
     keys.iter().map(fold_of).collect()
 }
 
-fn rounded(value: f64, digits: i32) -> f64 {
+pub(super) fn rounded(value: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (value * scale).round() / scale
 }
@@ -248,20 +248,20 @@ impl Problem<'_> {
 }
 
 /// The inverse of a symmetric positive definite matrix, by Gauss-Jordan elimination.
-fn inverted(mut matrix: [[f64; N]; N]) -> [[f64; N]; N] {
-    let mut inverse = [[0.0; N]; N];
+pub(super) fn inverted<const M: usize>(mut matrix: [[f64; M]; M]) -> [[f64; M]; M] {
+    let mut inverse = [[0.0; M]; M];
     for (k, row) in inverse.iter_mut().enumerate() {
         row[k] = 1.0;
     }
-    for k in 0..N {
+    for k in 0..M {
         let pivot = matrix[k][k];
-        for j in 0..N {
+        for j in 0..M {
             matrix[k][j] /= pivot;
             inverse[k][j] /= pivot;
         }
-        for i in (0..N).filter(|&i| i != k) {
+        for i in (0..M).filter(|&i| i != k) {
             let factor = matrix[i][k];
-            for j in 0..N {
+            for j in 0..M {
                 matrix[i][j] -= factor * matrix[k][j];
                 inverse[i][j] -= factor * inverse[k][j];
             }

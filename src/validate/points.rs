@@ -164,7 +164,7 @@ pub fn read(text: &str) -> Result<Vec<Point>, Vec<PointError>> {
 }
 
 /// Cells of a line; quoted ones may hold commas and doubled quotes.
-fn cells(line: &str) -> Vec<String> {
+pub(super) fn cells(line: &str) -> Vec<String> {
     let mut cells = vec![String::new()];
     let mut quoted = false;
     let mut letters = line.chars().peekable();
