@@ -18,6 +18,7 @@
 //! * [`plot`]: figures, SVG and PNG.
 //! * [`report`]: a run as one HTML page.
 //! * [`validate`]: predictions held against measurements on real GPUs.
+//! * [`compare`]: two runs side by side.
 //! * [`cli`]: one file per subcommand.
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@
 pub mod archive;
 pub mod catalog;
 pub mod cli;
+pub mod compare;
 pub mod evaluator;
 pub mod frontier;
 pub mod manifests;

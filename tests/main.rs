@@ -15,6 +15,7 @@ mod cli_search;
 mod cli_search_options;
 mod cli_surface;
 mod cluster_properties;
+mod compare;
 mod conformance;
 mod determinism;
 mod disaggregation;

@@ -7,6 +7,7 @@ pub mod bench;
 mod bench_search;
 pub mod catalog;
 pub mod check;
+pub mod compare;
 pub mod completions;
 pub mod error;
 pub mod exit;
@@ -27,6 +28,7 @@ pub mod terminal;
 pub mod timing;
 pub mod trace;
 pub mod validate;
+mod warm_start;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -65,6 +67,7 @@ enum Command {
     Report(html::ReportArgs),
     Manifests(manifests::ManifestsArgs),
     Validate(validate::ValidateArgs),
+    Compare(compare::CompareArgs),
     Trace(trace::TraceArgs),
     Catalog(catalog::CatalogArgs),
     Timing(timing::TimingArgs),
@@ -124,6 +127,7 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
         Command::Plot(args) => plot::run(args),
         Command::Manifests(args) => manifests::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Trace(args) => trace::run(args).map(|()| Exit::Done).map_err(CliError::from),
         Command::Catalog(args) => {
             let mut text = Vec::new();

@@ -8,10 +8,11 @@ use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use super::progress::{Counted, Stop, Watch};
-use super::{CliError, Exit, Overrides, html, report, terminal};
+use super::{CliError, Exit, Overrides, html, report, terminal, warm_start};
 use crate::archive::{Batch, RunData, RunDir, Setup, default_run_path};
 use crate::evaluator::{Evaluator, replicate_workloads};
 use crate::plot;
+use crate::search::warm::Warm;
 use crate::search::{
     self, Committed, Driver, STRATEGIES, Settings, Sink, SinkError, Stagnation, StopReason, hypervolume_history,
 };
@@ -44,6 +45,10 @@ pub struct SearchArgs {
     /// Threads that simulate, which changes the time and nothing else [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Begin with the frontier and the shortlist of this run, carried over into the space by the names
+    /// and values of knobs (numbers to the nearest)
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    warm_start: Option<PathBuf>,
     /// Continue the run in this directory to the bytes that it would have had uninterrupted; what
     /// else is given must be as it was
     #[arg(long, value_name = "DIR", value_parser = NonEmptyStringValueParser::new())]
@@ -80,15 +85,18 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let replicates = replicate_workloads(&study)?;
     let evaluator = Evaluator::new(&study, workload, study.seed).with_replicates(&replicates).with_windows();
     let stop = Stop::on_signals()?;
+    let mut first = Vec::new();
 
     let mut run = match resumed {
         Some(run) => {
             run.check_workload(&workload.source, &workload.sha256)?;
             run.check_timing(&evaluator.timing_provenance())?;
+            first = warm_start::stored(run.path(), &study)?;
             RunDir::resume(run.path(), threads, SystemTime::now())?
         }
         None => {
             let now = SystemTime::now();
+            let warm = args.warm_start.as_deref().map(|from| warm_start::candidates(from, &study)).transpose()?;
             let path = args.out.clone().unwrap_or_else(|| default_run_path(Path::new("results"), &study.name, now));
             let setup = Setup {
                 seed: study.seed,
@@ -101,7 +109,12 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
                 timing: evaluator.timing_provenance(),
                 threads,
             };
-            RunDir::create(&path, &study, &setup, now)?
+            let run = RunDir::create(&path, &study, &setup, now)?;
+            if let Some((name, candidates)) = warm {
+                warm_start::store(&path, &name, &candidates)?;
+                first = candidates;
+            }
+            run
         }
     };
     let stored: Vec<_> = run.batches(&study)?.into_iter().map(|b| (b.index as usize, b.evaluations)).collect();
@@ -117,6 +130,9 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
         Some(&evaluator),
     )
     .map_err(|e| CliError::User(e.to_string()))?;
+    if !first.is_empty() {
+        strategy = Box::new(Warm::new(first, strategy));
+    }
     let watch = Watch::new(study.search.budget);
     let counted = Counted { inner: &evaluator, watch: &watch, stop: &stop };
     let mut sink = Archiving { run: &mut run, study: &study, watch: &watch };

@@ -60,6 +60,7 @@ pub mod sobol;
 mod stagnation;
 mod survival;
 pub mod tabular;
+pub mod warm;
 
 pub use driver::{Committed, Driver, DriverError, Progress, RunSummary, Settings, Sink, SinkError, StopReason};
 pub use history::hypervolume_history;

@@ -39,9 +39,9 @@ const FOLD: [f64; 3] = [0.3, 0.15, 0.08];
 /// The one that standard errors and profiles stand on.
 const RADIUS: f64 = 0.15;
 /// Points in it.
-const CLOUD: usize = 16;
+const CLOUD: usize = 12;
 /// Weight of the wish to stay, against a residual of one: only breaks ties.
-const PULL: f64 = 1e-3;
+const PULL: f64 = 1e-5;
 const SHARES: [f64; 4] = [1.0, 0.5, 0.25, 0.1];
 /// The simplex: iterations, and first size in units; begun anew, smaller, where the last one ended.
 const SIMPLEX: [(u64, f64); 2] = [(60, 0.1), (60, 0.02)];
@@ -64,18 +64,19 @@ const WORTH_IT: f64 = 0.8;
 /// Below this mean error there is nothing to correct.
 const GOOD_ENOUGH: f64 = 0.005;
 
-/// The latencies that are fitted, with the error of one unit: what a good fit leaves.
+/// The latencies that are fitted, with the error of one unit: what a good fit leaves. Medians between
+/// tokens answer most evenly, times to first token to every step of a queue.
 const LATENCIES: [(Metric, f64); 10] = [
     (Metric::TtftMean, 0.15),
     (Metric::TtftP50, 0.15),
     (Metric::TtftP90, 0.15),
-    (Metric::TpotMean, 0.05),
-    (Metric::TpotP50, 0.05),
+    (Metric::TpotMean, 0.03),
+    (Metric::TpotP50, 0.02),
     (Metric::TpotP90, 0.05),
-    (Metric::ItlMean, 0.05),
-    (Metric::ItlP50, 0.05),
-    (Metric::E2eMean, 0.07),
-    (Metric::E2eP50, 0.07),
+    (Metric::ItlMean, 0.03),
+    (Metric::ItlP50, 0.02),
+    (Metric::E2eMean, 0.05),
+    (Metric::E2eP50, 0.05),
 ];
 
 /// Measured and predicted values of the latencies that a measurement has; `None` where it has none.
