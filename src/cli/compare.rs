@@ -75,7 +75,7 @@ fn text(comparison: &Comparison) -> String {
             |b: &Option<(String, f64)>| b.as_ref().map_or("-".into(), |(id, v)| format!("{} ({id})", significant(*v)));
         let _ = writeln!(
             out,
-            "  best {:<28}{} -> {} {}",
+            "  best {:<34}{} -> {} {}",
             metric_label(best.metric),
             shown(&best.first),
             shown(&best.second),

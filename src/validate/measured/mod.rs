@@ -1,6 +1,6 @@
 //! Measurements of benchmarks, converted by the metric contract.
 //!
-//! A file per format, each a [`Format`]: AIPerf's summary and its rows per request, vLLM's
+//! A file per format, each a `Format`: AIPerf's summary and its rows per request, vLLM's
 //! `bench serve`, GuideLLM, and a CSV of one's own. What is converted to what stands in
 //! `docs/metrics.md`.
 
