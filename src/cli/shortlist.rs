@@ -41,13 +41,6 @@ pub struct ShortlistArgs {
     /// Print the shortlist as a JSON object, the same as `shortlist.json`
     #[arg(long)]
     json: bool,
-    /// Choose under a calibration that `validate` wrote: what may then be on the frontier is simulated
-    /// again, into a run of its own
-    #[arg(long, value_name = "FILE")]
-    calibration: Option<PathBuf>,
-    /// Directory of that run [default: RUN/calibrated]
-    #[arg(long, value_name = "DIR", requires = "calibration")]
-    out: Option<PathBuf>,
 }
 
 /// A run in memory with its shortlist.
@@ -122,11 +115,6 @@ impl ShortlistArgs {
 /// The user's mistake when RUN is no run directory or cannot be trusted, or when simulations are asked
 /// for and its trace is gone or has changed; failures to write.
 pub fn run(args: &ShortlistArgs) -> Result<Exit, CliError> {
-    if let Some(calibration) = &args.calibration {
-        let out = args.out.clone().unwrap_or_else(|| args.run.join("calibrated"));
-        let size = args.size.map(usize::from);
-        return super::validate::shortlist_under(&args.run, calibration, &out, size, args.json);
-    }
     let data = load(&args.run)?;
     let shortlist = if args.simulates() {
         args.simulated(&data)?

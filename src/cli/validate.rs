@@ -32,7 +32,7 @@ use crate::workload::{self, Workload};
 /// Prints the error of each metric and whether the order of the candidates was right. With three
 /// candidates or more, fits factors of pass times (prefill, decode, host time of a pass, time of a
 /// request outside passes), cross-validates them, and writes RUN/validate/calibration.toml, which
-/// `search`, `replay` and `shortlist` take as --calibration. What may then be on the frontier is
+/// `search` and `replay` take as --calibration. What may then be on the frontier is
 /// simulated again, into RUN/validate/run. docs/validate.md explains the figures.
 #[derive(Args, Debug)]
 pub struct ValidateArgs {
@@ -235,29 +235,6 @@ pub(super) fn rank_again(
     let ranked = run.load()?;
     let shortlist = finish_files(&run, &ranked, workload, &replicates)?;
     Ok(Ranked { path: out.to_owned(), data: ranked, shortlist, reranked, seconds })
-}
-
-/// `shortlist RUN --calibration FILE`.
-pub(super) fn shortlist_under(
-    path: &Path,
-    calibration: &Path,
-    out: &Path,
-    size: Option<usize>,
-    json: bool,
-) -> Result<Exit, CliError> {
-    let run = RunDir::open(path)?;
-    let data = run.load()?;
-    let workload = workload::load(&data.study.workload)?;
-    run.check_workload(&workload.source, &workload.sha256)?;
-    let mut ranked = rank_again(path, &data, &workload, calibration, out, &[])?;
-    if let Some(size) = size {
-        ranked.shortlist = shortlist::build(&ranked.data, size);
-        shortlist::write(out, &ranked.data, &ranked.shortlist)?;
-        plot::draw_all(&ranked.data, &ranked.shortlist, &out.join("plots"))?;
-    }
-    let text = if json { shortlist::to_json(&ranked.data, &ranked.shortlist) } else { ranked.text(&data) };
-    terminal::emit(text)?;
-    Ok(if ranked.shortlist.feasible { Exit::Done } else { Exit::NothingFeasible })
 }
 
 /// Makes room for a run that is ranked again: what an earlier one left goes, and nothing else.
