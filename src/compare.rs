@@ -56,11 +56,7 @@ pub enum Fate {
 
 /// Compares two runs; `evaluate` is the second's.
 pub fn compare(first: &RunData, second: &RunData, evaluate: &dyn Evaluate) -> Comparison {
-    let ids = |run: &RunData| -> Vec<String> {
-        let evaluations = run.evaluations();
-        run.frontier().iter().map(|&row| run.study.space.id(&evaluations[row].candidate)).collect()
-    };
-    let (old, new) = (ids(first), ids(second));
+    let (old, new) = (first.frontier_ids(), second.frontier_ids());
     let (old_set, new_set): (BTreeSet<&String>, BTreeSet<&String>) = (old.iter().collect(), new.iter().collect());
     let best_of = |run: &RunData, metric: usize, maximize: bool| {
         let evaluations = run.evaluations();

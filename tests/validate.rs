@@ -119,8 +119,7 @@ fn true_frontier(data: &RunData, truth: Calibration) -> BTreeSet<String> {
 }
 
 fn frontier(data: &RunData) -> BTreeSet<String> {
-    let evaluations = data.evaluations();
-    data.frontier().iter().map(|&row| data.study.space.id(&evaluations[row].candidate)).collect()
+    data.frontier_ids().into_iter().collect()
 }
 
 #[test]

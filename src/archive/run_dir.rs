@@ -66,6 +66,12 @@ impl RunData {
     pub fn frontier(&self) -> Vec<usize> {
         frontier_rows(&self.study, &self.evaluations())
     }
+
+    /// Ids of the frontier, in the same order.
+    pub fn frontier_ids(&self) -> Vec<String> {
+        let evaluations = self.evaluations();
+        self.frontier().into_iter().map(|row| self.study.space.id(&evaluations[row].candidate)).collect()
+    }
 }
 
 const EVALUATIONS: &str = "evaluations";

@@ -254,11 +254,7 @@ fn clear(run: &Path, out: &Path) -> Result<(), CliError> {
 impl Ranked {
     /// What became of the frontier.
     pub(super) fn text(&self, old: &RunData) -> String {
-        let ids = |data: &RunData| -> Vec<String> {
-            let evaluations = data.evaluations();
-            data.frontier().iter().map(|&row| data.study.space.id(&evaluations[row].candidate)).collect()
-        };
-        let (before, after) = (ids(old), ids(&self.data));
+        let (before, after) = (old.frontier_ids(), self.data.frontier_ids());
         let stayed = after.iter().filter(|id| before.contains(id)).count();
         let simulated = self.reranked.all().count();
         let mut text = format!(

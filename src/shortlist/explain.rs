@@ -132,15 +132,15 @@ impl Assessor<'_> {
         let space = &self.study.space;
         let changed: Vec<usize> = (0..space.knobs.len()).filter(|&k| from.levels[k] != to.levels[k]).collect();
         let (&knob, besides) = changed.split_first()?;
-        let value = |candidate: &Candidate, knob: usize| {
-            space.value(candidate, knob).map_or_else(|| "absent".into(), ToString::to_string)
-        };
         let mut step = Step {
             knob: space.knobs[knob].name.clone(),
-            from: value(from, knob),
-            to: value(to, knob),
+            from: value_words(space, from, knob),
+            to: value_words(space, to, knob),
             id: space.id(to),
-            besides: besides.iter().map(|&k| format!("{} {}", space.knobs[k].name, value(to, k))).collect(),
+            besides: besides
+                .iter()
+                .map(|&k| format!("{} {}", space.knobs[k].name, value_words(space, to, k)))
+                .collect(),
             broken: Vec::new(),
             values: BTreeMap::new(),
         };
@@ -210,11 +210,18 @@ fn broken(study: &Study, metrics: &[f64]) -> Vec<String> {
     margins.map(words).collect()
 }
 
+fn value_words(space: &Space, candidate: &Candidate, knob: usize) -> String {
+    space.value(candidate, knob).map_or_else(|| "absent".into(), ToString::to_string)
+}
+
 /// Knobs in which two candidates differ, as `knob this (that)`.
 fn differences(space: &Space, this: &Candidate, that: &Candidate) -> Vec<String> {
-    let value = |c: &Candidate, knob: usize| space.value(c, knob).map_or_else(|| "absent".into(), ToString::to_string);
     let differ = (0..space.knobs.len()).filter(|&k| this.levels[k] != that.levels[k]);
-    differ.map(|k| format!("{} {} (here {})", space.knobs[k].name, value(this, k), value(that, k))).collect()
+    differ
+        .map(|k| {
+            format!("{} {} (here {})", space.knobs[k].name, value_words(space, this, k), value_words(space, that, k))
+        })
+        .collect()
 }
 
 fn rival(study: &Study, other: &Evaluation, own: &Evaluation) -> Rival {

@@ -7,6 +7,7 @@ use super::perfdb::{self, PerfDbOptions};
 use super::roofline::Roofline;
 use super::surface::{self, SurfaceOptions};
 use super::{PassFactors, Timing, WorkerShape};
+use crate::catalog::Backend;
 
 /// A kind of timing and its settings: `[timing]` of a search space.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,21 +57,18 @@ impl TimingSpec {
                 check_ms("decode_ms", decode_ms)?;
                 Ok(Timing::Fixed { prefill_ms, decode_ms })
             }
-            TimingSpec::Roofline => {
-                Ok(Timing::Roofline(Arc::new(Roofline::new(shape, default_host_ms(shape.backend)))))
-            }
+            TimingSpec::Roofline => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, self.host_ms(shape.backend))))),
             TimingSpec::Surface(options) => {
                 check_ms("host_ms", options.host_ms.unwrap_or(0.0))?;
                 match surface::surface(shape, options)? {
                     Some(surface) => Ok(Timing::Surface(surface)),
-                    None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, options.host_ms(shape.backend))))),
+                    None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, self.host_ms(shape.backend))))),
                 }
             }
             TimingSpec::PerfDb(options) => {
                 check_ms("host_ms", options.surface.host_ms.unwrap_or(0.0))?;
                 Ok(perfdb::timing(shape, options)?.unwrap_or_else(|reason| {
-                    let host_ms = options.surface.host_ms(shape.backend);
-                    Timing::Roofline(Arc::new(Roofline::new(shape, host_ms).because(reason)))
+                    Timing::Roofline(Arc::new(Roofline::new(shape, self.host_ms(shape.backend)).because(reason)))
                 }))
             }
         }
@@ -78,6 +76,16 @@ impl TimingSpec {
 }
 
 impl TimingSpec {
+    /// Host time that a pass of this backend's workers has of its own, ms.
+    pub fn host_ms(&self, backend: Backend) -> f64 {
+        match self {
+            TimingSpec::Surface(options) => options.host_ms(backend),
+            TimingSpec::PerfDb(options) => options.surface.host_ms(backend),
+            TimingSpec::Roofline => default_host_ms(backend),
+            TimingSpec::Polynomial { .. } | TimingSpec::Fixed { .. } => 0.0,
+        }
+    }
+
     /// The timing of one worker under the factors of a calibration, which also say all that the host
     /// adds: measured tables and the roofline are then taken without host time of their own.
     ///

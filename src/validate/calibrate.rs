@@ -18,10 +18,10 @@ use crate::archive::RunData;
 use crate::catalog::Backend;
 use crate::search::Evaluation;
 use crate::space::{Deployer, Study};
+use crate::timing::Calibration;
 use crate::timing::calibration::{BackendCalibration, Factors, Residual, VERSION};
-use crate::timing::{Calibration, TimingSpec, default_host_ms};
+use crate::twin;
 use crate::twin::metrics::{METRIC_COUNT, Metric};
-use crate::twin::{self};
 use crate::workload::Workload;
 
 /// Unknowns: prefill, decode, host time of a pass, time of a request outside passes.
@@ -119,13 +119,7 @@ pub fn start(study: &Study, backend: Backend) -> Factors {
     if let Some(own) = study.calibration.as_ref().and_then(|c| c.of(backend)) {
         return own.factors;
     }
-    let host_ms = match &study.timing {
-        TimingSpec::Surface(options) => options.host_ms(backend),
-        TimingSpec::PerfDb(options) => options.surface.host_ms(backend),
-        TimingSpec::Roofline => default_host_ms(backend),
-        TimingSpec::Polynomial { .. } | TimingSpec::Fixed { .. } => 0.0,
-    };
-    Factors { host_ms, ..Factors::NONE }
+    Factors { host_ms: study.timing.host_ms(backend), ..Factors::NONE }
 }
 
 /// Fits factors to comparable measurements.
