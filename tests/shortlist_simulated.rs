@@ -61,6 +61,32 @@ fn a_search_says_how_sure_it_is_in_every_file() {
 }
 
 #[test]
+fn a_torn_or_foreign_assessment_is_named_and_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("run");
+    searched(&out);
+    let file = out.join("assessment.json");
+    let whole = fs::read_to_string(&file).unwrap();
+    let fingerprint = json(&file)["fingerprint"].as_str().unwrap().to_owned();
+    let cases = [
+        (whole[..whole.len() / 2].to_owned(), "does not read back"),
+        (whole.replacen(&fingerprint, "another", 1), "is of another run"),
+        (whole.replacen("\"format\":1", "\"format\":9", 1), "has format 9"),
+    ];
+    for (text, why) in cases {
+        fs::write(&file, &text).unwrap();
+        let before = fs::read(out.join("shortlist.json")).unwrap();
+        for command in ["shortlist", "report", "plot"] {
+            let (_, said) = run_to(2, &[command, arg(&out)]);
+            assert!(said.contains("assessment.json") && said.contains(why) && said.contains("--draws"), "{said}");
+        }
+        assert!(fs::read(out.join("shortlist.json")).unwrap() == before, "nothing is rewritten");
+    }
+    run_to(0, &["shortlist", arg(&out), "--draws", "12"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+}
+
+#[test]
 fn worst_cases_choose_and_stay_chosen() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("run");

@@ -53,7 +53,7 @@ pub(super) struct Rebuilt {
 /// directory, else of the study's; with what was simulated for it.
 pub(super) fn rebuild(directory: &Path, size: Option<usize>) -> Result<Rebuilt, CliError> {
     let data = load(directory)?;
-    let shortlist = shortlist::recorded(directory, &data, size);
+    let shortlist = shortlist::recorded(directory, &data, size)?;
     Ok(Rebuilt { data, shortlist })
 }
 
@@ -119,7 +119,7 @@ pub fn run(args: &ShortlistArgs) -> Result<Exit, CliError> {
     let shortlist = if args.simulates() {
         args.simulated(&data)?
     } else {
-        shortlist::recorded(&args.run, &data, args.size.map(usize::from))
+        shortlist::recorded(&args.run, &data, args.size.map(usize::from))?
     };
     shortlist::write(&args.run, &data, &shortlist)?;
     let plots = args.run.join("plots");

@@ -1,5 +1,6 @@
 //! What was simulated for a shortlist, kept beside it: `assessment.json`.
 
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use super::assess::{Assessed, Assessor, BLOCKS, CHANCE};
 use super::explain::Explained;
 use super::robust::Robust;
 use super::{Shortlist, build, listed};
-use crate::archive::{ArchiveError, RunData, write_atomic};
+use crate::archive::{ArchiveError, Damage, RunData, write_atomic};
 use crate::space::Candidate;
 
 /// Draws where nobody says how many.
@@ -40,11 +41,27 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    /// The one in a run directory; `None` where there is none of this run that can be read.
-    pub fn read(directory: &Path, run: &RunData) -> Option<Assessment> {
-        let text = std::fs::read_to_string(directory.join(FILE)).ok()?;
-        let read: Assessment = serde_json::from_str(&text).ok()?;
-        (read.format == FORMAT && read.fingerprint == run.run.fingerprint).then_some(read)
+    /// The one in a run directory; `None` where there is none.
+    ///
+    /// # Errors
+    /// `Io`; `Damaged` when it cannot be read, or is of another run or version.
+    pub fn read(directory: &Path, run: &RunData) -> Result<Option<Assessment>, ArchiveError> {
+        let path = directory.join(FILE);
+        let text = match std::fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(ArchiveError::io("read", &path))?,
+        };
+        let (damage, why) = match serde_json::from_slice::<Assessment>(&text) {
+            Err(e) => (Damage::Torn, format!("does not read back: {e}")),
+            Ok(read) if read.format != FORMAT => {
+                (Damage::Foreign, format!("has format {}, this program reads {FORMAT}", read.format))
+            }
+            Ok(read) if read.fingerprint != run.run.fingerprint => (Damage::Foreign, "is of another run".into()),
+            Ok(read) => return Ok(Some(read)),
+        };
+        let remedy =
+            "make it again with `servescout shortlist RUN --draws N`, or remove it to do without intervals".into();
+        Err(ArchiveError::Damaged { damage, path, why, remedy })
     }
 
     /// Writes it.
@@ -105,8 +122,11 @@ pub fn assessed(run: &RunData, assessor: &Assessor, wish: Wish) -> Shortlist {
 
 /// The shortlist as it lies in a run directory: of the size given, else of its own, else of the
 /// study's; with what was simulated for it.
-pub fn recorded(directory: &Path, run: &RunData, size: Option<usize>) -> Shortlist {
-    let assessment = Assessment::read(directory, run);
+///
+/// # Errors
+/// As [`Assessment::read`].
+pub fn recorded(directory: &Path, run: &RunData, size: Option<usize>) -> Result<Shortlist, ArchiveError> {
+    let assessment = Assessment::read(directory, run)?;
     let own = super::recorded_size(directory).unwrap_or(run.study.shortlist_size);
     let robust = assessment.as_ref().and_then(|a| a.robust.as_ref()).filter(|_| size.is_none_or(|s| s == own));
     let mut shortlist = match robust {
@@ -115,7 +135,7 @@ pub fn recorded(directory: &Path, run: &RunData, size: Option<usize>) -> Shortli
     };
     let is_robust = robust.is_some();
     shortlist.assessment = assessment.map(|a| Assessment { robust: a.robust.filter(|_| is_robust), ..a });
-    shortlist
+    Ok(shortlist)
 }
 
 /// Rows of further frontier members: those next to an entry, then others, evenly.
