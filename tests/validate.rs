@@ -123,7 +123,7 @@ fn frontier(data: &RunData) -> BTreeSet<String> {
 }
 
 #[test]
-#[ignore = "fits by hundreds of simulations: run by hand, with optimisation"]
+#[ignore = "known miss: decoding comes out up to 4 % off on so few requests (docs/validate.md)"]
 fn a_perturbed_server_is_recovered_and_the_frontier_corrected() {
     let run = Run::new(&[]);
     let true_factors = Factors { prefill: 1.2, decode: 0.9, host_ms: 3.0, ..Factors::NONE };
@@ -198,7 +198,7 @@ fn fit_to(
 }
 
 #[test]
-#[ignore = "fits by hundreds of simulations: run by hand, with optimisation"]
+#[ignore = "known miss: five latencies of so few requests do not fix decoding to 3 % (docs/validate.md)"]
 fn other_perturbations_are_recovered_too() {
     let run = Run::new(&[]);
     let data = run.load();

@@ -141,7 +141,10 @@ fn write_cells(out: &mut String, caption: &str, titles: &[String], rows: &[Vec<S
     for row in rows {
         write!(out, "<tr>")?;
         for cell in row {
-            let is_number = cell.starts_with(|c: char| c.is_ascii_digit() || "+-±×".contains(c)) && cell.len() < 28;
+            // The step from one value to another reads from the left.
+            let is_number = cell.starts_with(|c: char| c.is_ascii_digit() || "+-±×".contains(c))
+                && cell.len() < 28
+                && !cell.contains('→');
             let class = if is_number {
                 " class=\"n\""
             } else if cell.len() > 48 {
