@@ -1,6 +1,8 @@
-//! What the driver and a strategy cost per simulation, with simulations that cost nothing.
+//! What the driver and a strategy cost per simulation, with simulations that cost nothing; and what
+//! a proposal of the Bayesian strategy costs when much is known.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
+use servescout::search::instances::{Instance, Problem};
 use servescout::search::{Driver, Evaluate, Evaluation, Settings, strategy};
 use servescout::space::{Candidate, Domain, Knob, Space, Value};
 
@@ -49,5 +51,30 @@ fn overhead(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, overhead);
+/// Fit and proposal of a batch of 16, knowing 1,000 evaluations that a genetic search left, so that
+/// many lie near the front.
+fn proposal(c: &mut Criterion) {
+    let mut group = c.benchmark_group("bayesian_1000_known");
+    group.sample_size(10);
+    for (instance, objectives) in [(Instance::Chat, 2), (Instance::Agents, 2), (Instance::Chat, 3)] {
+        let problem = Problem::new(instance, objectives);
+        let mut genetic = strategy("genetic", problem.space(), objectives, 7, 1000).unwrap();
+        let run = Driver::new(problem.space(), &problem, Settings::plain(1000, 16, 1));
+        let known: Vec<Evaluation> = run.run(genetic.as_mut(), &mut ()).unwrap().evaluations();
+        let name = BenchmarkId::new(instance.name(), format!("{objectives} objectives"));
+        group.bench_function(name, |b| {
+            let informed = || {
+                let mut bayesian = strategy("bayesian", problem.space(), objectives, 7, 2000).unwrap();
+                // Its first points, which cost no fit.
+                bayesian.ask(24);
+                bayesian.tell(&known);
+                bayesian
+            };
+            b.iter_batched(informed, |mut bayesian| bayesian.ask(16), BatchSize::PerIteration)
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, overhead, proposal);
 criterion_main!(benches);

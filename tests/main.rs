@@ -34,6 +34,7 @@ mod resume;
 mod router;
 mod router_space;
 mod search_driver;
+mod search_standard;
 mod shortlist_commands;
 mod shortlist_selection;
 mod shortlist_simulated;

@@ -8,10 +8,10 @@ use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::{CliError, Exit, terminal};
-use crate::search::benchmark::{Benchmark, Shares};
+use crate::search::benchmark::{Benchmark, Look, Shares};
 use crate::search::instances::Instance;
 use crate::search::problems::Problem;
-use crate::search::tabular::Table;
+use crate::search::tabular::{Columns, Table};
 use crate::search::{Evaluate, STRATEGIES};
 
 #[derive(Args, Debug)]
@@ -23,7 +23,11 @@ pub struct SearchArgs {
     /// Objectives of chat, agents and batch: cost and latency, or throughput too
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
     objectives: u8,
-    /// An exhaustive table of configurations, as Parquet: knobs (null: absent) and objectives
+    /// Other traffic for chat, agents and batch, by number; 0 is that they are named for
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    variant: u64,
+    /// An exhaustive table of configurations, as Parquet: knobs (null: absent) and objectives; or a
+    /// directory of such files, as a run of the strategy `grid` leaves in `evaluations`
     #[arg(long, value_name = "FILE.parquet", requires = "minimize")]
     table: Option<PathBuf>,
     /// The table's knobs, separated by commas [default: every column that is not minimised]
@@ -32,6 +36,10 @@ pub struct SearchArgs {
     /// The table's objectives, separated by commas, all minimised
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "table")]
     minimize: Vec<String>,
+    /// A column that says how far a row breaks its constraints: 0 where it keeps them, infinite or
+    /// null where it was refused
+    #[arg(long, value_name = "COLUMN", requires = "table")]
+    violation: Option<String>,
     /// Measure the table's objectives on a logarithmic scale where they share a sign (the built-in
     /// problems have scales of their own)
     #[arg(long, requires = "table")]
@@ -43,6 +51,10 @@ pub struct SearchArgs {
     /// budget
     #[arg(long, value_name = "N,..", value_delimiter = ',', default_values_t = [50, 100, 200, 400, 800], value_parser = clap::value_parser!(u32).range(1..))]
     evaluations: Vec<u32>,
+    /// Also say how many evaluations it took to find these shares of the true hypervolume, separated
+    /// by commas
+    #[arg(long, value_name = "SHARE,..", value_delimiter = ',', value_parser = share)]
+    reach: Vec<f64>,
     /// Runs of each strategy, with the seeds 1, 2, ...
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
@@ -52,6 +64,11 @@ pub struct SearchArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|v| *v > 0.0 && *v < 1.0);
+    share.ok_or_else(|| "a share lies between 0 and 1, such as 0.95".to_owned())
 }
 
 fn problem_names() -> Vec<&'static str> {
@@ -72,12 +89,13 @@ pub(super) fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let mut evaluations: Vec<usize> = args.evaluations.iter().map(|&n| n as usize).collect();
     evaluations.sort_unstable();
     evaluations.dedup();
+    let look = Look { evaluations, levels: args.reach.clone(), batch: args.batch as usize };
     let mut measured = Vec::new();
     for problem in &problems {
         let mut rows = Vec::new();
         for strategy in &strategies {
             let shares = problem
-                .shares_over_seeds(strategy, args.seeds.into(), &evaluations, args.batch as usize)
+                .run_over_seeds(strategy, args.seeds.into(), &look)
                 .map_err(|e| CliError::User(e.to_string()))?;
             rows.push((*strategy, shares));
         }
@@ -96,7 +114,12 @@ impl SearchArgs {
         let mut problems = Vec::new();
         if let Some(path) = &self.table {
             let user = |e: crate::search::tabular::TableError| CliError::User(e.to_string());
-            let table = Table::read(path, &self.knobs, &self.minimize).map_err(user)?;
+            let columns = Columns {
+                knobs: self.knobs.clone(),
+                minimize: self.minimize.clone(),
+                violation: self.violation.clone(),
+            };
+            let table = Table::read(path, &columns).map_err(user)?;
             if !(1..=4).contains(&table.objectives()) {
                 return Err(CliError::user(
                     format!("{} objectives are too many for an exact hypervolume of a table", table.objectives()),
@@ -112,7 +135,7 @@ impl SearchArgs {
         for name in names {
             let instance = Instance::ALL.into_iter().find(|i| i.name() == name);
             let standard = Problem::ALL.into_iter().find(|p| p.name() == name);
-            problems.extend(instance.map(|i| Benchmark::instance(i, self.objectives.into())));
+            problems.extend(instance.map(|i| Benchmark::instance(i, self.objectives.into(), self.variant)));
             problems.extend(standard.map(Benchmark::standard));
         }
         Ok(problems)
@@ -127,15 +150,19 @@ fn table(problem: &Benchmark, rows: &[(&str, Shares)]) -> String {
         problem.truth()
     );
     let _ = write!(text, "{:<12}", "strategy");
-    let evaluations = rows.first().map_or(&[][..], |(_, shares)| &shares.evaluations);
-    for n in evaluations {
-        let _ = write!(text, " {n:>20}");
+    if let Some((_, Shares { look, .. })) = rows.first() {
+        look.evaluations.iter().for_each(|n| text.push_str(&format!(" {n:>20}")));
+        look.levels.iter().for_each(|level| text.push_str(&format!(" {:>18}", format!("to {level}"))));
     }
     let _ = writeln!(text, " {:>8}", "s a run");
     for (strategy, shares) in rows {
         let _ = write!(text, "{strategy:<12}");
         for [low, median, high] in &shares.quartiles {
             let _ = write!(text, " {:>20}", format!("{median:.3} ({low:.3}-{high:.3})"));
+        }
+        for [low, median, high] in &shares.reached {
+            let n = |n: &Option<usize>| n.map_or("-".to_owned(), |n| n.to_string());
+            let _ = write!(text, " {:>18}", format!("{} ({}-{})", n(median), n(low), n(high)));
         }
         let _ = writeln!(text, " {:>8.2}", shares.seconds);
     }
@@ -150,12 +177,20 @@ fn json_of(measured: &[(&Benchmark, Vec<(&str, Shares)>)], batch: u32, seeds: u3
                 .iter()
                 .map(|(strategy, shares)| {
                     let after: Vec<_> = shares
+                        .look
                         .evaluations
                         .iter()
                         .zip(&shares.quartiles)
                         .map(|(n, [low, median, high])| json!({ "evaluations": n, "q1": low, "median": median, "q3": high }))
                         .collect();
-                    json!({ "strategy": strategy, "shares": after, "seconds_per_run": shares.seconds })
+                    let reached: Vec<_> = shares
+                        .look
+                        .levels
+                        .iter()
+                        .zip(&shares.reached)
+                        .map(|(level, [low, median, high])| json!({ "share": level, "q1": low, "median": median, "q3": high }))
+                        .collect();
+                    json!({ "strategy": strategy, "shares": after, "reached": reached, "seconds_per_run": shares.seconds })
                 })
                 .collect();
             json!({

@@ -39,16 +39,18 @@ impl Benchmark {
     /// of the front share a sign.
     pub fn table(name: &str, table: Table, log: bool) -> Self {
         let m = table.objectives();
-        let (units, truth) = units(table.points(), m, log);
+        let (units, truth) = units(&table.points(), m, log);
         Benchmark { name: name.to_owned(), space: table.space().clone(), evaluate: Box::new(table), units, truth }
     }
 
-    /// One of the serving-like instances, all of it computed, in the logarithmic units of a table.
-    pub fn instance(instance: Instance, objectives: usize) -> Self {
-        let problem = instances::Problem::new(instance, objectives);
+    /// One of the serving-like instances, or a variant of it, all of it computed, in the logarithmic
+    /// units of a table.
+    pub fn instance(instance: Instance, objectives: usize, variant: u64) -> Self {
+        let problem = instances::Problem::varied(instance, objectives, variant);
         let (units, truth) = units(&problem.points(), objectives, true);
         let space = problem.space().clone();
-        Benchmark { name: instance.name().to_owned(), space, evaluate: Box::new(problem), units, truth }
+        let name = if variant == 0 { instance.name().to_owned() } else { format!("{}-{variant}", instance.name()) };
+        Benchmark { name, space, evaluate: Box::new(problem), units, truth }
     }
 
     /// What it is called.
@@ -66,22 +68,17 @@ impl Benchmark {
         self.truth
     }
 
-    /// Runs a strategy once and returns the share of the true hypervolume that it had found after
-    /// each of the given numbers of distinct evaluations.
-    pub fn shares(
-        &self,
-        name: &str,
-        seed: u64,
-        evaluations: &[usize],
-        batch: usize,
-    ) -> Result<Vec<f64>, UnknownStrategy> {
+    /// Runs a strategy once.
+    pub fn run(&self, name: &str, seed: u64, look: &Look) -> Result<Found, UnknownStrategy> {
+        let started = Instant::now();
         let m = self.evaluate.objectives();
-        let budget = evaluations.iter().copied().max().unwrap_or(0);
+        let budget = look.evaluations.iter().copied().max().unwrap_or(0);
         let mut strategy = strategy(name, &self.space, m, seed, budget)?;
-        let settings = Settings::plain(budget, batch, 1);
+        let settings = Settings::plain(budget, look.batch, 1);
         let summary = Driver::new(&self.space, self.evaluate.as_ref(), settings)
             .run(strategy.as_mut(), &mut ())
             .expect("nothing is resumed, kept or spawned");
+        let seconds = started.elapsed().as_secs_f64();
         let found: Vec<f64> = summary
             .committed
             .iter()
@@ -89,43 +86,83 @@ impl Benchmark {
             .flat_map(|c| if c.evaluation.is_feasible() { c.evaluation.objectives.clone() } else { vec![f64::NAN; m] })
             .collect();
         let share = |n: usize| self.units.hypervolume(&found[..(n * m).min(found.len())]) / self.truth;
-        Ok(evaluations.iter().map(|&n| share(n)).collect())
+        let first = |level: f64| {
+            // The share never falls, so the first number with this share can be bisected.
+            let (mut below, mut reached) = (0, found.len() / m);
+            if share(reached) < level {
+                return None;
+            }
+            while reached - below > 1 {
+                let middle = below.midpoint(reached);
+                *(if share(middle) < level { &mut below } else { &mut reached }) = middle;
+            }
+            Some(reached)
+        };
+        Ok(Found {
+            shares: look.evaluations.iter().map(|&n| share(n)).collect(),
+            reached: look.levels.iter().map(|&level| first(level)).collect(),
+            seconds,
+        })
     }
 
     /// The same with the seeds 1 to `seeds`, which run in parallel.
-    pub fn shares_over_seeds(
-        &self,
-        name: &str,
-        seeds: u64,
-        evaluations: &[usize],
-        batch: usize,
-    ) -> Result<Shares, UnknownStrategy> {
-        let run = |seed| {
-            let started = Instant::now();
-            let shares = self.shares(name, seed, evaluations, batch)?;
-            Ok((shares, started.elapsed().as_secs_f64()))
-        };
-        let runs: Vec<(Vec<f64>, f64)> = (1..=seeds).into_par_iter().map(run).collect::<Result<_, _>>()?;
-        let quartiles = (0..evaluations.len())
+    pub fn run_over_seeds(&self, name: &str, seeds: u64, look: &Look) -> Result<Shares, UnknownStrategy> {
+        let runs: Vec<Found> =
+            (1..=seeds).into_par_iter().map(|seed| self.run(name, seed, look)).collect::<Result<_, _>>()?;
+        let quartiles = (0..look.evaluations.len())
             .map(|k| {
-                let mut column: Vec<f64> = runs.iter().map(|(shares, _)| shares[k]).collect();
+                let mut column: Vec<f64> = runs.iter().map(|run| run.shares[k]).collect();
                 column.sort_unstable_by(f64::total_cmp);
                 [0.25, 0.5, 0.75].map(|q| quantile(&column, q))
             })
             .collect();
-        let seconds = runs.iter().map(|(_, s)| s).sum::<f64>() / runs.len() as f64;
-        Ok(Shares { evaluations: evaluations.to_vec(), quartiles, seconds })
+        let reached = (0..look.levels.len())
+            .map(|k| {
+                let mut column: Vec<usize> = runs.iter().map(|run| run.reached[k].unwrap_or(usize::MAX)).collect();
+                column.sort_unstable();
+                let rank = |q: f64| column[((q * runs.len() as f64).ceil() as usize).max(1) - 1];
+                [0.25, 0.5, 0.75].map(|q| Some(rank(q)).filter(|&n| n < usize::MAX))
+            })
+            .collect();
+        let seconds = runs.iter().map(|run| run.seconds).sum::<f64>() / runs.len() as f64;
+        Ok(Shares { look: look.clone(), quartiles, reached, seconds })
     }
+}
+
+/// When to look at what was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// Numbers of distinct evaluations, ascending; the last is the budget.
+    pub evaluations: Vec<usize>,
+    /// Shares of the true hypervolume that are waited for.
+    pub levels: Vec<f64>,
+    /// Candidates per batch.
+    pub batch: usize,
+}
+
+/// What one run found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The share of the true hypervolume after each number of evaluations.
+    pub shares: Vec<f64>,
+    /// The number of evaluations after which each level was reached, if it was.
+    pub reached: Vec<Option<usize>>,
+    /// Wall time on one thread, seconds: strategy, driver and evaluations.
+    pub seconds: f64,
 }
 
 /// What a strategy found, over several seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shares {
-    /// Numbers of distinct evaluations, ascending.
-    pub evaluations: Vec<usize>,
-    /// First quartile, median and third quartile of the share after each, interpolated.
+    /// When it was looked at.
+    pub look: Look,
+    /// First quartile, median and third quartile of the share after each number of evaluations,
+    /// interpolated.
     pub quartiles: Vec<[f64; 3]>,
-    /// Mean wall time of one run on one thread, seconds: strategy, driver and evaluations.
+    /// First quartile, median and third quartile (nearest rank) of the evaluations that each level
+    /// took; `None` where the budget was not enough.
+    pub reached: Vec<[Option<usize>; 3]>,
+    /// Mean wall time of one run, seconds.
     pub seconds: f64,
 }
 

@@ -5,6 +5,9 @@
 //! They are caricatures with constants of their own, meant to compare strategies and to test them,
 //! and say nothing about any real system.
 
+use rand::RngExt;
+
+use super::draw::rng;
 use super::{Evaluate, Evaluation};
 use crate::space::{Candidate, Condition, Domain, Knob, Space, Value};
 
@@ -103,6 +106,23 @@ impl Knobs {
     }
 }
 
+/// Requests a second, and tokens of a request.
+#[derive(Clone, Copy, Debug)]
+struct Traffic {
+    rate: f64,
+    input: f64,
+    output: f64,
+}
+
+impl Traffic {
+    /// Other traffic of the same kind: each figure times something between 0.6 and 1.7.
+    fn varied(self, variant: u64) -> Self {
+        let mut rng = rng(variant, "traffic", 0);
+        let mut factor = || (0.6_f64.ln() + rng.random::<f64>() * (1.7_f64 / 0.6).ln()).exp();
+        Traffic { rate: self.rate * factor(), input: self.input * factor(), output: self.output * factor() }
+    }
+}
+
 /// Cost, latency, and throughput negated; or a refusal.
 type Computed = Result<[f64; 3], String>;
 
@@ -117,12 +137,22 @@ impl Instance {
             .collect()
     }
 
-    fn compute(self, x: &[f64]) -> Computed {
+    fn compute(self, traffic: Traffic, x: &[f64]) -> Computed {
         match self {
-            Instance::Chat => chat(x),
-            Instance::Agents => agents(x),
-            Instance::Batch => batch(x),
+            Instance::Chat => chat(traffic, x),
+            Instance::Agents => agents(traffic, x),
+            Instance::Batch => batch(traffic, x),
         }
+    }
+
+    /// The traffic that it is named for.
+    fn traffic(self) -> Traffic {
+        let (rate, input, output) = match self {
+            Instance::Chat => (11.0, 1800.0, 260.0),
+            Instance::Agents => (3.2, 14_000.0, 420.0),
+            Instance::Batch => (40.0, 900.0, 520.0),
+        };
+        Traffic { rate, input, output }
     }
 
     /// How rough a finite trace makes the objectives, as relative half widths.
@@ -147,9 +177,9 @@ fn within(ratio: f64, steepness: f64) -> f64 {
     1.0 / (1.0 + (steepness * ratio.ln()).exp())
 }
 
-fn chat(x: &[f64]) -> Computed {
+fn chat(traffic: Traffic, x: &[f64]) -> Computed {
     let [mode, tp, aggregated, prefill, decode, seqs, policy, weight, planner, interval] = *x else { unreachable!() };
-    let (rate, input, output) = (11.0, 1800.0, 260.0);
+    let Traffic { rate, input, output } = traffic;
     // The router trades prefix hits against balance.
     let (hit, imbalance) = match policy as u32 {
         0 => (0.18, 1.12),
@@ -202,11 +232,11 @@ fn chat(x: &[f64]) -> Computed {
     Ok([cost, latency, -capacity])
 }
 
-fn agents(x: &[f64]) -> Computed {
+fn agents(traffic: Traffic, x: &[f64]) -> Computed {
     let [mode, backend, tp, workers, prefill_tp, prefills, decode_tp, decodes, chunk, host, overlap] = *x else {
         unreachable!()
     };
-    let (rate, input, output) = (3.2, 14_000.0, 420.0);
+    let Traffic { rate, input, output } = traffic;
     let (prefill_tp, prefills, decode_tp, decodes) =
         if mode == 0.0 { (tp, workers, tp, workers) } else { (prefill_tp, prefills, decode_tp, decodes) };
     let gpus = if mode == 0.0 { tp * workers } else { prefill_tp * prefills + decode_tp * decodes };
@@ -248,9 +278,9 @@ fn agents(x: &[f64]) -> Computed {
     Ok([cost, latency, -capacity])
 }
 
-fn batch(x: &[f64]) -> Computed {
+fn batch(traffic: Traffic, x: &[f64]) -> Computed {
     let [tp, workers, seqs, budget, speculative, drafts, eviction] = *x else { unreachable!() };
-    let (rate, input, output) = (40.0, 900.0, 520.0);
+    let Traffic { rate, input, output } = traffic;
     let room = (tp * 74.0 - 66.0).max(3.0) * 5200.0;
     // Accepted draft tokens fall off; drafting costs more in large batches.
     let gain = if speculative == 1.0 { (1.0 - 0.72_f64.powf(drafts + 1.0)) / 0.28 } else { 1.0 };
@@ -283,6 +313,8 @@ pub struct Problem {
     instance: Instance,
     space: Space,
     objectives: usize,
+    variant: u64,
+    traffic: Traffic,
 }
 
 impl Problem {
@@ -291,8 +323,18 @@ impl Problem {
     /// # Panics
     /// With any other number of objectives.
     pub fn new(instance: Instance, objectives: usize) -> Self {
+        Self::varied(instance, objectives, 0)
+    }
+
+    /// The same under other traffic and with other roughness, so that its front lies elsewhere;
+    /// variant 0 is the instance itself. A strategy that was tuned on that can be judged on these.
+    ///
+    /// # Panics
+    /// With other than two or three objectives.
+    pub fn varied(instance: Instance, objectives: usize, variant: u64) -> Self {
         assert!((2..=3).contains(&objectives), "an instance has two or three objectives");
-        Problem { instance, space: instance.space(), objectives }
+        let traffic = if variant == 0 { instance.traffic() } else { instance.traffic().varied(variant) };
+        Problem { instance, space: instance.space(), objectives, variant, traffic }
     }
 
     /// Its space.
@@ -314,12 +356,14 @@ impl Evaluate for Problem {
 
     fn evaluate(&self, candidate: &Candidate) -> Evaluation {
         let m = self.objectives;
-        let computed = self.instance.compute(&self.instance.values(&self.space, candidate));
+        let computed = self.instance.compute(self.traffic, &self.instance.values(&self.space, candidate));
         let candidate = candidate.clone();
         match computed {
             Err(reason) => Evaluation::refused(candidate, m, 0, reason),
             Ok(values) => {
-                let rough = |k: usize| 1.0 + self.instance.roughness()[k] * signed_unit(&candidate, k as u64);
+                let rough = |k: usize| {
+                    1.0 + self.instance.roughness()[k] * signed_unit(&candidate, k as u64 + 8 * self.variant)
+                };
                 let objectives: Vec<f64> = (0..m).map(|k| values[k] * rough(k)).collect();
                 // Only the second instance bounds its latency.
                 let limit = if self.instance == Instance::Agents { 40.0 } else { f64::INFINITY };

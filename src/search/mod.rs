@@ -56,6 +56,7 @@ mod ladder;
 mod memory;
 pub mod problems;
 pub mod random;
+pub mod sizes;
 pub mod sobol;
 mod stagnation;
 mod survival;

@@ -112,6 +112,8 @@ fn to_unit_box(rows: &[f64], m: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use rand::RngExt;
+
     use super::*;
 
     #[test]
@@ -128,6 +130,27 @@ mod tests {
         let points = [0.0, 0.0, 5.0, 5.0, f64::NAN, f64::NAN];
         let order: Vec<usize> = survivors(&points, 2, &[0.5, 0.0, f64::INFINITY], 3).iter().map(|s| s.index).collect();
         assert_eq!(order, [1, 0, 2]);
+    }
+
+    /// From three objectives up crowding distance says little: a sphere's octant is covered better by
+    /// contribution.
+    #[test]
+    fn contribution_covers_more_than_crowding_in_three_dimensions() {
+        use crate::frontier::hypervolume;
+        let mut random = crate::search::draw::rng(3, "test", 0);
+        let mut rows = Vec::new();
+        for _ in 0..120 {
+            let v: Vec<f64> = (0..3).map(|_| random.random::<f64>()).collect();
+            let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+            rows.extend(v.iter().map(|x| x / norm));
+        }
+        let volume = |(kept, _): (Vec<usize>, Vec<f64>)| {
+            let points: Vec<f64> = kept.iter().flat_map(|&k| &rows[k * 3..][..3]).copied().collect();
+            hypervolume(&points, 3, &[1.1; 3])
+        };
+        let (contributed, crowded) =
+            (volume(thin_by_contribution(&rows, 3, 20)), volume(thin_by_crowding(&rows, 3, 20)));
+        assert!(contributed > crowded + 0.01, "{contributed} {crowded}");
     }
 
     #[test]

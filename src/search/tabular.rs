@@ -19,7 +19,22 @@ pub struct Table {
     minimize: Vec<String>,
     /// Row-major objectives, one row per configuration.
     objectives: Vec<f64>,
+    /// How far each row breaks its constraints: 0 where it keeps them, infinite where it was
+    /// refused; empty where the table has no constraints.
+    violations: Vec<f64>,
     rows: FxHashMap<Candidate, u32>,
+}
+
+/// Which columns of a table are what.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// The knobs; none for every column that is nothing else.
+    pub knobs: Vec<String>,
+    /// The objectives, all minimised.
+    pub minimize: Vec<String>,
+    /// How far a row breaks its constraints: 0 where it keeps them; infinite, or null, where it was
+    /// refused and has no objectives.
+    pub violation: Option<String>,
 }
 
 /// Why a table is no search problem.
@@ -51,22 +66,24 @@ pub enum TableError {
 }
 
 impl Table {
-    /// Reads a Parquet file. `minimize` names the objectives; `knobs` the knobs, or nothing for
-    /// all other columns. A null cell means that the knob is absent; under which levels of which
-    /// other knobs it is absent is learnt from the rows. Numbers become ordered knobs, text and
-    /// booleans unordered ones; a knob's block is its name up to the first dot.
-    pub fn read(path: &Path, knobs: &[String], minimize: &[String]) -> Result<Table, TableError> {
+    /// Reads a Parquet file, or all of a directory, in the order of their names. A null cell of a
+    /// knob means that the knob is absent; under which levels of which other knobs it is absent is
+    /// learnt from the rows. Numbers become ordered knobs, text and booleans unordered ones; a
+    /// knob's block is its name up to the first dot.
+    pub fn read(path: &Path, columns: &Columns) -> Result<Table, TableError> {
         let shape = |why: &str| TableError::Shape { path: path.into(), why: why.into() };
-        if minimize.is_empty() {
+        if columns.minimize.is_empty() {
             return Err(shape("no objective was named; name the columns to minimise"));
         }
-        let columns = read_columns(path, knobs, minimize)?;
-        let (knob_columns, objective_columns) = columns.split_at(columns.len() - minimize.len());
+        let mut read = read_columns(path, columns)?;
+        let violation_column = columns.violation.as_ref().and_then(|_| read.pop());
+        let (knob_columns, objective_columns) = read.split_at(read.len() - columns.minimize.len());
         let n = objective_columns[0].cells.len();
         if knob_columns.is_empty() || n == 0 {
             return Err(shape("a table needs at least one row, one knob and one objective"));
         }
-        let objectives = objective_rows(path, objective_columns)?;
+        let violations = violation_column.map_or(Ok(Vec::new()), |column| violations(path, &column))?;
+        let objectives = objective_rows(path, objective_columns, &violations)?;
         let (space, levels) = infer_space(path, knob_columns)?;
         let mut rows = FxHashMap::default();
         for (row, levels) in levels.chunks_exact(space.knobs.len()).enumerate() {
@@ -77,7 +94,10 @@ impl Table {
                 )));
             }
         }
-        Ok(Table { space, minimize: minimize.to_vec(), objectives, rows })
+        if !violations.is_empty() && violations.iter().all(|&v| v > 0.0) {
+            return Err(shape("no row keeps its constraints, so there is no frontier"));
+        }
+        Ok(Table { space, minimize: columns.minimize.clone(), objectives, violations, rows })
     }
 
     /// The space that the table's knobs span.
@@ -90,9 +110,14 @@ impl Table {
         &self.minimize
     }
 
-    /// Row-major objectives of all configurations.
-    pub fn points(&self) -> &[f64] {
-        &self.objectives
+    /// Row-major objectives of all configurations that keep the constraints.
+    pub fn points(&self) -> Vec<f64> {
+        let rows = self.objectives.chunks_exact(self.minimize.len()).enumerate();
+        rows.filter(|(row, _)| self.violation(*row) == 0.0).flat_map(|(_, objectives)| objectives).copied().collect()
+    }
+
+    fn violation(&self, row: usize) -> f64 {
+        self.violations.get(row).copied().unwrap_or(0.0)
     }
 }
 
@@ -101,14 +126,18 @@ impl Evaluate for Table {
         self.minimize.len()
     }
 
-    /// Looks the candidate up; one that the table does not hold is refused.
+    /// Looks the candidate up; one that the table does not hold, or holds as refused, is refused.
     fn evaluate(&self, candidate: &Candidate) -> Evaluation {
         let m = self.minimize.len();
-        let row = self.rows.get(candidate).map(|&row| &self.objectives[row as usize * m..][..m]);
-        match row {
-            Some(objectives) => Evaluation::plain(candidate.clone(), objectives.to_vec()),
-            None => Evaluation::refused(candidate.clone(), m, 0, "not in the table".to_owned()),
+        let refused = |why: &str| Evaluation::refused(candidate.clone(), m, 0, why.to_owned());
+        let Some(row) = self.rows.get(candidate).map(|&row| row as usize) else { return refused("not in the table") };
+        let violation = self.violation(row);
+        if violation == f64::INFINITY {
+            return refused("refused in the table");
         }
+        let objectives = self.objectives[row * m..][..m].to_vec();
+        let reason = (violation > 0.0).then(|| "breaks a constraint in the table".to_owned());
+        Evaluation { violation, reason, ..Evaluation::plain(candidate.clone(), objectives) }
     }
 }
 
@@ -118,43 +147,68 @@ struct Column {
     cells: Vec<Option<Value>>,
 }
 
-/// The knob columns, then the objective columns.
-fn read_columns(path: &Path, knobs: &[String], minimize: &[String]) -> Result<Vec<Column>, TableError> {
-    let file = File::open(path).map_err(|source| TableError::Open { path: path.into(), source })?;
-    let parquet = |source| TableError::Read { path: path.into(), source };
-    let reader = SerializedFileReader::new(file).map_err(parquet)?;
-    let schema = reader.metadata().file_metadata().schema();
-    let all: Vec<String> = schema.get_fields().iter().map(|f| f.name().to_owned()).collect();
-    let wanted: Vec<String> = if knobs.is_empty() {
-        all.iter().filter(|c| !minimize.contains(c)).chain(minimize).cloned().collect()
-    } else {
-        knobs.iter().chain(minimize).cloned().collect()
-    };
-    let positions: Vec<usize> = wanted
-        .iter()
-        .map(|name| {
-            all.iter().position(|c| c == name).ok_or_else(|| TableError::NoColumn {
+/// The knob columns, then the objective columns, then that of violations.
+fn read_columns(path: &Path, columns: &Columns) -> Result<Vec<Column>, TableError> {
+    let files = files(path)?;
+    let named: Vec<&String> = columns.minimize.iter().chain(&columns.violation).collect();
+    let mut read: Vec<Column> = Vec::new();
+    for path in &files {
+        let file = File::open(path).map_err(|source| TableError::Open { path: path.into(), source })?;
+        let parquet = |source| TableError::Read { path: path.into(), source };
+        let reader = SerializedFileReader::new(file).map_err(parquet)?;
+        let schema = reader.metadata().file_metadata().schema();
+        let all: Vec<String> = schema.get_fields().iter().map(|f| f.name().to_owned()).collect();
+        if read.is_empty() {
+            let knobs: Vec<&String> = match columns.knobs.is_empty() {
+                true => all.iter().filter(|c| !named.contains(c)).collect(),
+                false => columns.knobs.iter().collect(),
+            };
+            let names = knobs.into_iter().chain(named.iter().copied());
+            read = names.map(|name| Column { name: name.clone(), cells: Vec::new() }).collect();
+        }
+        let position = |column: &Column| {
+            all.iter().position(|c| *c == column.name).ok_or_else(|| TableError::NoColumn {
                 path: path.into(),
-                name: name.clone(),
+                name: column.name.clone(),
                 columns: all.join(", "),
             })
-        })
-        .collect::<Result<_, _>>()?;
-    let mut columns: Vec<Column> = wanted.into_iter().map(|name| Column { name, cells: Vec::new() }).collect();
-    for (row, record) in reader.get_row_iter(None).map_err(parquet)?.enumerate() {
-        let fields: Vec<Field> =
-            Row::into_columns(record.map_err(parquet)?).into_iter().map(|(_, field)| field).collect();
-        for (column, &position) in columns.iter_mut().zip(&positions) {
-            let value = value(&fields[position]).map_err(|why| TableError::Cell {
-                path: path.into(),
-                row,
-                name: column.name.clone(),
-                why,
-            })?;
-            column.cells.push(value);
+        };
+        let positions: Vec<usize> = read.iter().map(position).collect::<Result<_, _>>()?;
+        for (row, record) in reader.get_row_iter(None).map_err(parquet)?.enumerate() {
+            let fields: Vec<Field> =
+                Row::into_columns(record.map_err(parquet)?).into_iter().map(|(_, field)| field).collect();
+            for (column, &position) in read.iter_mut().zip(&positions) {
+                let value = value(&fields[position]).map_err(|why| TableError::Cell {
+                    path: path.into(),
+                    row,
+                    name: column.name.clone(),
+                    why,
+                })?;
+                column.cells.push(value);
+            }
         }
     }
-    Ok(columns)
+    Ok(read)
+}
+
+/// The file itself, or the Parquet files of a directory by name.
+fn files(path: &Path) -> Result<Vec<PathBuf>, TableError> {
+    if !path.is_dir() {
+        return Ok(vec![path.into()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|source| TableError::Open { path: path.into(), source })?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|file| file.extension().is_some_and(|e| e == "parquet"))
+        .collect();
+    files.sort_unstable();
+    if files.is_empty() {
+        return Err(TableError::Shape {
+            path: path.into(),
+            why: "the directory has no file that ends in .parquet".into(),
+        });
+    }
+    Ok(files)
 }
 
 fn value(field: &Field) -> Result<Option<Value>, String> {
@@ -176,12 +230,29 @@ fn value(field: &Field) -> Result<Option<Value>, String> {
     })
 }
 
-fn objective_rows(path: &Path, columns: &[Column]) -> Result<Vec<f64>, TableError> {
+/// How far each row breaks its constraints; infinite where the cell is null.
+fn violations(path: &Path, column: &Column) -> Result<Vec<f64>, TableError> {
+    let of = |(row, cell): (usize, &Option<Value>)| match cell {
+        None => Ok(f64::INFINITY),
+        Some(value) => value.as_f64().filter(|v| *v >= 0.0).ok_or_else(|| TableError::Cell {
+            path: path.into(),
+            row,
+            name: column.name.clone(),
+            why: "a violation must be a number, 0 where every constraint holds and positive elsewhere".into(),
+        }),
+    };
+    column.cells.iter().enumerate().map(of).collect()
+}
+
+/// Row-major objectives; NaN in rows that were refused.
+fn objective_rows(path: &Path, columns: &[Column], violations: &[f64]) -> Result<Vec<f64>, TableError> {
     let n = columns[0].cells.len();
     let mut rows = Vec::with_capacity(n * columns.len());
     for row in 0..n {
+        let is_refused = violations.get(row) == Some(&f64::INFINITY);
         for column in columns {
             let value = column.cells[row].as_ref().and_then(Value::as_f64).filter(|v| v.is_finite());
+            let value = if is_refused { Some(f64::NAN) } else { value };
             rows.push(value.ok_or_else(|| TableError::Cell {
                 path: path.into(),
                 row,

@@ -9,6 +9,7 @@
 
 use crate::search::Features;
 use crate::search::draw::Sobol;
+use crate::search::sizes::Sizes;
 use crate::space::{Candidate, Domain, Knob, Space};
 
 /// Values whose largest is more than this many times the least are put on a logarithmic scale.
@@ -19,9 +20,24 @@ const SAMPLE: usize = 256;
 /// Turns candidates into rows.
 pub(super) struct Encoder<'a> {
     parts: Vec<Part>,
-    features: Option<(&'a dyn Features, Vec<Range>)>,
+    features: Option<(Source<'a>, Vec<Range>)>,
     /// The length scale that each column has, by number.
     groups: Vec<usize>,
+}
+
+/// Who knows more of a candidate than its knobs.
+enum Source<'a> {
+    Given(&'a dyn Features),
+    Names(Sizes),
+}
+
+impl Source<'_> {
+    fn features(&self, candidate: &Candidate) -> Option<Vec<f64>> {
+        match self {
+            Source::Given(features) => features.features(candidate),
+            Source::Names(sizes) => sizes.features(candidate),
+        }
+    }
 }
 
 enum Part {
@@ -71,7 +87,11 @@ impl<'a> Encoder<'a> {
                 add(Part::Absent { knob: index }, true);
             }
         }
-        let features = features.map(|f| (f, ranges(space, f, seed)));
+        let source = features.map(Source::Given).or_else(|| Sizes::of(space).map(Source::Names));
+        let features = source.map(|source| {
+            let ranges = ranges(space, &source, seed);
+            (source, ranges)
+        });
         if let Some((_, ranges)) = &features {
             let next = groups.last().map_or(0, |g| g + 1);
             groups.extend((0..ranges.len()).map(|k| next + k));
@@ -142,7 +162,7 @@ fn coordinates(domain: &Domain) -> (Vec<f64>, bool) {
 }
 
 /// The scale of each feature over a sample of the space.
-fn ranges(space: &Space, features: &dyn Features, seed: u64) -> Vec<Range> {
+fn ranges(space: &Space, features: &Source<'_>, seed: u64) -> Vec<Range> {
     let mut sobol = Sobol::new(space, seed);
     let rows: Vec<Vec<f64>> = (0..SAMPLE).filter_map(|_| features.features(&sobol.next(space))).collect();
     let count = rows.first().map_or(0, Vec::len);

@@ -42,8 +42,8 @@ use crate::space::{Candidate, Space};
 const REFERENCE: f64 = 1.1;
 const PUSHED: f64 = 2.0;
 /// Most rows that the processes are conditioned on, and that their hyperparameters are fitted to.
-const GP_ROWS: usize = 260;
-const FIT_ROWS: usize = 150;
+const GP_ROWS: usize = 400;
+const FIT_ROWS: usize = 200;
 /// Before this many lie near the front, the nearest others are among them.
 const GP_LEAST_ROWS: usize = 16;
 /// Hyperparameters are fitted anew when this many times as much is known.
@@ -95,7 +95,7 @@ impl Models {
         }
         let hopeful: Vec<f64> = mean.iter().zip(&guess.deviation).map(|(v, s)| v - 0.5 * s).collect();
         let near = guess.mean[m] + 0.02;
-        near * near * guess.mean[m + 1] * (-distance_behind(&hopeful, &targets.front, m) / 0.1).exp()
+        near * guess.mean[m + 1] * (-distance_behind(&hopeful, &targets.front, m) / 0.1).exp()
     }
 }
 
@@ -104,7 +104,7 @@ struct Entry {
     candidate: Candidate,
     row: Vec<f64>,
     posteriors: Vec<Posterior>,
-    /// Chance that it lies near the front and keeps the constraints, squared.
+    /// Chance that it lies near the front and keeps the constraints.
     weight: f64,
     taken: bool,
 }
@@ -349,7 +349,7 @@ impl<'a> Bayesian<'a> {
                 let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
                 let near = r.guess.mean[m];
                 let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
-                let weight = if models.any_feasible { near * near * feasible } else { r.order };
+                let weight = if models.any_feasible { near * feasible } else { r.order };
                 Entry { candidate: r.candidate, row: r.row, posteriors, weight, taken: false }
             })
             .collect()
