@@ -7,3 +7,5 @@ pub const MS_PER_S: f64 = 1e3;
 pub const MS_PER_HOUR: f64 = 3.6e6;
 /// Bytes in a gibibyte.
 pub const BYTES_PER_GIB: f64 = 1_073_741_824.0;
+/// Bytes in a gigabyte, as rates of links are given.
+pub const BYTES_PER_GB: f64 = 1e9;

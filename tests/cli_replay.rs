@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 use servescout::twin::metrics::METRICS;
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 19] = [
     "row",
     "session",
     "turn",
@@ -27,6 +27,9 @@ const FIELDS: [&str; 16] = [
     "prefill_worker",
     "queue_ms",
     "transfer_ms",
+    "host_tokens",
+    "disk_tokens",
+    "tier_wait_ms",
 ];
 
 /// The quickstart, pinned.

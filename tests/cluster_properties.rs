@@ -158,13 +158,24 @@ fn disaggregated_clusters_serve_everything_and_jumping_changes_nothing() {
     assert!(completed > rejected, "{completed} of {rejected}");
 }
 
+/// (time, GPUs) after each act.
+pub type Seen = Rc<RefCell<Vec<(f64, u32)>>>;
+
 /// Starts, drains and kills workers at random, and adds up GPU time by itself.
-struct Chaos {
+pub struct Chaos {
     rng: ChaCha8Rng,
     next_ms: f64,
     steps: u32,
     /// (time, GPUs) as it sees them after each of its acts.
-    seen: Rc<RefCell<Vec<(f64, u32)>>>,
+    seen: Seen,
+}
+
+impl Chaos {
+    /// That many acts, and what it sees.
+    pub fn new(seed: u64, steps: u32) -> (Self, Seen) {
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        (Chaos { rng: ChaCha8Rng::seed_from_u64(seed), next_ms: 5.0, steps, seen: seen.clone() }, seen)
+    }
 }
 
 impl Controller for Chaos {
@@ -211,8 +222,7 @@ fn nothing_is_lost_when_workers_come_and_go() {
             deployment.topology = Topology::Aggregated(prefill);
         }
         let run = || {
-            let seen = Rc::new(RefCell::new(Vec::new()));
-            let chaos = Chaos { rng: ChaCha8Rng::seed_from_u64(seed), next_ms: 5.0, steps: 40, seen: seen.clone() };
+            let (chaos, seen) = Chaos::new(seed, 40);
             let pools = deployment.topology.pools();
             let policies = pools.iter().map(|&(role, _)| router::policy(&deployment.router, role, seed));
             let outcome = cluster::simulate(&deployment, &workload, policies.collect(), vec![Box::new(chaos)], true);

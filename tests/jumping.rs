@@ -86,6 +86,7 @@ pub fn engines() -> impl Strategy<Value = EngineConfig> {
             max_num_batched_tokens: budget,
             prefix_caching: options.0,
             chunked_prefill: options.1,
+            tiers: None,
             preemption: if options.2 { Preemption::Lifo } else { Preemption::Fifo },
             waiting_order: if options.3 { WaitingOrder::Fifo } else { WaitingOrder::LongestPrefix },
             max_model_len: rest.0,

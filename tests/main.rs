@@ -25,6 +25,8 @@ mod fidelity;
 mod frontier_properties;
 mod intervals;
 mod jumping;
+mod kv_tiers;
+mod kv_tiers_cluster;
 mod layering;
 mod manifests;
 mod planner;

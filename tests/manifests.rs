@@ -172,6 +172,42 @@ fn no_knob_is_dropped_in_silence() {
 }
 
 #[test]
+fn tiers_are_set_up_as_each_server_has_them() {
+    let tiers = "kv.host_gib = 64\nkv.disk_gib = 128\nrouter.host_hit_weight = 0.5\nkv.host_gbps = 20";
+    let entry = Entry::of(&pinned(&format!("{VLLM}\n{tiers}"), ""), &options());
+    let document = entry.dynamo();
+    assert_matches_schema(&document);
+    let worker = container(&document["spec"]["components"][1]);
+    let env = |name: &str| {
+        let variable = worker["env"].as_vec().unwrap().iter().find(|v| v["name"].as_str() == Some(name));
+        variable.and_then(|v| v["value"].as_str()).map(String::from)
+    };
+    // Gibibytes as gigabytes.
+    assert_eq!(env("DYN_KVBM_CPU_CACHE_GB").as_deref(), Some("69"));
+    assert_eq!(env("DYN_KVBM_DISK_CACHE_GB").as_deref(), Some("137"));
+    assert_eq!(env("DYN_KVBM_DISABLE_DISK_OFFLOAD_FILTER").as_deref(), Some("true"));
+    assert!(flag(&worker["args"], "--kv-transfer-config").is_some_and(|v| v.contains("DynamoConnector")));
+    let serve = entry.text("serve.sh");
+    assert!(serve.contains("--kv-offloading-size 64") && !serve.contains("DynamoConnector"), "{serve}");
+    let router = entry.text("router.env");
+    assert!(router.contains("DYN_ROUTER_HOST_CACHE_HIT_WEIGHT=0.5"), "{router}");
+    for named in ["kv.host_gbps = 20", "kv.disk_gib in serve.sh"] {
+        assert!(entry.written.gaps.iter().any(|gap| gap.contains(named)), "{:?}", entry.written.gaps);
+    }
+    let shared = format!("{SGLANG}\nkv.host_gib = 64\nkv.host_scope = \"cluster\"");
+    let entry = Entry::of(&pinned(&shared, ""), &options());
+    let document = entry.dynamo();
+    let worker = container(&document["spec"]["components"][1]);
+    // Of each of four ranks.
+    assert_eq!(flag(&worker["args"], "--hicache-size"), Some("17"));
+    assert!(entry.text("serve.sh").contains("--enable-hierarchical-cache"));
+    assert!(entry.written.gaps.iter().any(|gap| gap.contains("kv.host_scope = cluster")));
+    // Without tiers nothing is said of them.
+    let plain = Entry::of(&pinned(VLLM, ""), &options());
+    assert!(!plain.text("dynamo.yaml").contains("KVBM") && !plain.text("router.env").contains("HOST_CACHE"));
+}
+
+#[test]
 fn hostile_names_stay_texts() {
     let evil = "x\"; $(touch /tmp/pwned) `id`\nkind: Pod\n# 'q' \\";
     let entry = Entry::of(&pinned(VLLM, ""), &Options { checkpoint: Some(evil.into()), ..options() });

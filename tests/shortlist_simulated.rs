@@ -39,8 +39,16 @@ fn a_search_says_how_sure_it_is_in_every_file() {
     let assessment = json(&out.join("assessment.json"));
     for explained in assessment["explained"].as_array().unwrap() {
         let ms = |key: &str| explained["phases"][key].as_f64().unwrap();
-        let phases =
-            ["queue_ms", "prefill_ms", "transfer_ms", "decode_ms", "recomputation_ms", "preemption_ms", "outside_ms"];
+        let phases = [
+            "queue_ms",
+            "tier_wait_ms",
+            "prefill_ms",
+            "transfer_ms",
+            "decode_ms",
+            "recomputation_ms",
+            "preemption_ms",
+            "outside_ms",
+        ];
         assert!(phases.iter().all(|key| ms(key) >= 0.0), "{explained}");
         let id = explained["id"].as_str().unwrap();
         let entry = list["entries"].as_array().unwrap().iter().find(|e| e["id"] == id).unwrap();

@@ -32,7 +32,6 @@ const CASES: &[Case] = &[
     ("key_does_not_apply", 15, 50, "workload.synthetic.arrivals.burstiness", "remove it, or set workload.synthetic.arrivals.kind = \"gamma\"", 1),
     ("key_of_another_section", 12, 1, "hardware.budget", "`budget` belongs to `[search]`", 1),
     ("knob_at_top", 1, 1, "engine", "put it under `[knobs]`: `[knobs.engine]`", 1),
-    ("knob_is_later", 23, 4, "knobs.kv.host_gib", "remove it", 1),
     ("log_from_zero", 24, 30, "knobs.router.temperature.min", "raise min above 0, or remove log = true", 1),
     ("missing_key", 9, 2, "hardware.max_gpus", "add a line `max_gpus = ..` to `[hardware]`", 1),
     ("missing_knob", 19, 2, "knobs.aggregated.workers", "add `aggregated.workers = { min = 1, max = 16 }`, or one value to pin it, to `[knobs]`", 1),

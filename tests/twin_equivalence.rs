@@ -17,7 +17,7 @@ fn pick<T: Clone>(rng: &mut ChaCha8Rng, from: &[T]) -> T {
     from[rng.random_range(0..from.len())].clone()
 }
 
-fn workload(rng: &mut ChaCha8Rng) -> Workload {
+pub fn workload(rng: &mut ChaCha8Rng) -> Workload {
     let mean = f64::from(pick(rng, &[40, 400, 3000]));
     let output = f64::from(pick(rng, &[3, 60, 700]));
     let lengths = |mean: f64, kind: u32| match kind {
@@ -102,7 +102,7 @@ fn router(rng: &mut ChaCha8Rng) -> RouterConfig {
     }
 }
 
-fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
+pub fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
     let backend = pick(rng, &[Backend::Vllm, Backend::Vllm, Backend::Sglang, Backend::Trtllm]);
     let block_size: u32 = pick(rng, &[1, 16, 24, 64, 512]);
     let block_size = if backend == Backend::Vllm { block_size.max(2) } else { block_size };
@@ -150,7 +150,7 @@ fn close(a: f64, b: f64, relative: f64, scale: f64) -> bool {
     (a.is_nan() && b.is_nan()) || (a - b).abs() <= relative * a.abs().max(b.abs()).max(scale)
 }
 
-fn assert_equal(seed: u64, deployment: &Deployment, jumped: &Outcome, plain: &Outcome) {
+pub fn assert_equal(seed: u64, deployment: &Deployment, jumped: &Outcome, plain: &Outcome) {
     let context = || format!("seed {seed}: {deployment:?}");
     let (a, b) = (jumped.requests.as_ref().unwrap(), plain.requests.as_ref().unwrap());
     for (x, y) in a.iter().zip(b) {

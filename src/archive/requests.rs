@@ -40,6 +40,12 @@ pub struct RequestRow<'a> {
     pub queue_ms: Option<f64>,
     /// Moving its KV blocks from the prefill worker.
     pub transfer_ms: Option<f64>,
+    /// Those of the reused tokens that were kept in host memory; null without KV tiers, as below.
+    pub host_tokens: Option<u32>,
+    /// Those of the reused tokens that were brought from disk.
+    pub disk_tokens: Option<u32>,
+    /// Waiting for transfers between KV tiers.
+    pub tier_wait_ms: Option<f64>,
 }
 
 impl<'a> RequestRow<'a> {
@@ -47,6 +53,7 @@ impl<'a> RequestRow<'a> {
     pub fn new(record: &RequestRecord, workload: &'a Workload) -> RequestRow<'a> {
         let ms = |value: f64| (!value.is_nan()).then_some(value);
         let index = |value: u32| (value != u32::MAX).then_some(value);
+        let tiered = |tokens: u32| (!record.tier_wait_ms.is_nan()).then_some(tokens);
         let name = workload.session_names[record.session as usize].as_str();
         RequestRow {
             row: record.row,
@@ -70,6 +77,9 @@ impl<'a> RequestRow<'a> {
             prefill_worker: index(record.prefill_worker),
             queue_ms: ms(record.queue_ms),
             transfer_ms: ms(record.transfer_ms),
+            host_tokens: tiered(record.host_tokens),
+            disk_tokens: tiered(record.disk_tokens),
+            tier_wait_ms: ms(record.tier_wait_ms),
         }
     }
 }
@@ -109,6 +119,9 @@ pub fn requests_parquet(rows: &[RequestRow<'_>]) -> Result<Vec<u8>, ArchiveError
     table.integers("prefill_worker", rows, |r| r.prefill_worker);
     table.times("queue_ms", rows, |r| r.queue_ms);
     table.times("transfer_ms", rows, |r| r.transfer_ms);
+    table.integers("host_tokens", rows, |r| r.host_tokens);
+    table.integers("disk_tokens", rows, |r| r.disk_tokens);
+    table.times("tier_wait_ms", rows, |r| r.tier_wait_ms);
     let record = RecordBatch::try_new(Arc::new(Schema::new(table.fields)), table.columns)
         .map_err(|e| ArchiveError::Unstorable(format!("requests do not fit their columns: {e}")))?;
     parquet_bytes(&record, &[])
@@ -171,6 +184,9 @@ mod tests {
             prefill_worker: None,
             queue_ms: None,
             transfer_ms: None,
+            host_tokens: None,
+            disk_tokens: None,
+            tier_wait_ms: None,
         }
     }
 
@@ -181,7 +197,8 @@ mod tests {
             text,
             "{\"row\":7,\"session\":null,\"turn\":0,\"status\":\"rejected\",\"arrival_ms\":0.5,\"ttft_ms\":null,\
              \"e2e_ms\":null,\"tpot_ms\":null,\"input_tokens\":10,\"output_tokens\":0,\"reused_tokens\":0,\
-             \"preemptions\":0,\"worker\":0,\"prefill_worker\":null,\"queue_ms\":null,\"transfer_ms\":null}\n"
+             \"preemptions\":0,\"worker\":0,\"prefill_worker\":null,\"queue_ms\":null,\"transfer_ms\":null,\
+             \"host_tokens\":null,\"disk_tokens\":null,\"tier_wait_ms\":null}\n"
         );
     }
 

@@ -5,7 +5,7 @@
 
 use super::launch::{engine_flags, role_flags};
 use super::yaml::Yaml;
-use super::{Api, Candidate, Options};
+use super::{Api, Candidate, Options, tiers};
 use crate::catalog::Backend;
 use crate::twin::deployment::{Pool, Role};
 
@@ -84,6 +84,8 @@ fn worker(candidate: &Candidate<'_>, role: Role, pool: &Pool, image: &str) -> Co
     // Prompts are matched where they are computed.
     let publishes = candidate.router.reads_caches && pool.engine.prefix_caching && role != Role::Decode;
     args.extend(role_flags(backend, role, publishes));
+    let tiers = tiers::under_dynamo(pool);
+    args.extend(tiers.flags);
     let node = candidate.study.gpu.gpus_per_node.max(1);
     let nodes = pool.gpus_per_worker.div_ceil(node);
     Component {
@@ -93,7 +95,7 @@ fn worker(candidate: &Candidate<'_>, role: Role, pool: &Pool, image: &str) -> Co
         image: image.into(),
         command: vec!["python3", "-m", module],
         args,
-        env: Vec::new(),
+        env: tiers.env,
         gpus: pool.gpus_per_worker.div_ceil(nodes),
         nodes,
     }

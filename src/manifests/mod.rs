@@ -16,6 +16,7 @@ mod launch;
 mod router;
 mod scripts;
 mod shell;
+mod tiers;
 mod yaml;
 
 use std::fs;
@@ -119,12 +120,13 @@ impl Candidate<'_> {
         gaps.extend(self.router.gaps.iter().cloned());
         for (_, pool) in self.deployment.topology.pools() {
             gaps.extend(launch::engine_gaps(&pool.engine));
+            gaps.extend(tiers::gaps(&pool.engine));
         }
         let is_expressed = |name: &str| match name.split_once('.') {
             Some(("engine" | "aggregated" | "prefill" | "decode" | "deployment", leaf)) => {
                 launch::EXPRESSED.contains(&leaf)
             }
-            _ => router::EXPRESSED.contains(&name),
+            _ => router::EXPRESSED.contains(&name) || tiers::EXPRESSED.contains(&name),
         };
         // No planner is what the files describe.
         let is_off = |name: &str, value: &dyn std::fmt::Display| name == "planner.policy" && value.to_string() == "off";

@@ -32,6 +32,17 @@ pub(super) fn router(config: &RouterConfig, named: &dyn Fn(&str) -> bool) -> Rou
         out.env.push(("DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT", real(config.overlap_credit)));
         out.env.push(("DYN_ROUTER_KV_OVERLAP_SCORE_CREDIT_DECAY", real(config.overlap_decay)));
         out.env.push(("DYN_ROUTER_PREFILL_LOAD_SCALE", real(config.prefill_load_scale)));
+        for (knob, name, weight) in [
+            ("router.host_hit_weight", "DYN_ROUTER_HOST_CACHE_HIT_WEIGHT", config.host_hit_weight),
+            ("router.disk_hit_weight", "DYN_ROUTER_DISK_CACHE_HIT_WEIGHT", config.disk_hit_weight),
+        ] {
+            if named(knob) {
+                out.env.push((name, real(weight)));
+                if weight > 1.0 {
+                    out.gaps.push(format!("{knob} = {weight}: Dynamo's frontend may take no more than 1"));
+                }
+            }
+        }
         out.env.push(("DYN_ROUTER_DECODE_ACTIVE_REQUEST_WEIGHT", real(config.decode_request_weight)));
         out.env.push(("DYN_ROUTER_TEMPERATURE", real(config.temperature)));
         out.env.push(("DYN_ROUTER_USE_KV_EVENTS", "true".into()));
@@ -95,6 +106,8 @@ pub(super) const EXPRESSED: &[&str] = &[
     "router.overlap_credit",
     "router.overlap_decay",
     "router.decode_request_weight",
+    "router.host_hit_weight",
+    "router.disk_hit_weight",
     "router.temperature",
     "router.prefill_load_model",
     "router.kv_event_lag_ms",

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::launch::{engine_flags, flags_of};
 use super::yaml::comment;
-use super::{Candidate, TRACE, dynamo, shell};
+use super::{Candidate, TRACE, dynamo, shell, tiers};
 use crate::catalog::Backend;
 use crate::twin::deployment::{Role, Topology};
 use crate::workload::{Load, Workload};
@@ -19,6 +19,7 @@ pub(super) fn serve(candidate: &Candidate<'_>) -> Option<String> {
     let backend = candidate.backend();
     let mut flags =
         engine_flags(candidate.study, candidate.checkpoint, pool, candidate.limits_blocks(Role::Aggregated));
+    flags.extend(tiers::alone(pool));
     let start = match backend {
         Backend::Vllm => {
             // `vllm serve` takes the model by its place.

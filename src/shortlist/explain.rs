@@ -57,6 +57,9 @@ pub struct Phases {
     pub requests: usize,
     /// Before any engine admitted it.
     pub queue_ms: f64,
+    /// Waiting for KV from host memory or disk.
+    #[serde(default)]
+    pub tier_wait_ms: f64,
     /// From admission to the first token, waiting for a decode worker included.
     pub prefill_ms: f64,
     /// KV on its way from a prefill to a decode worker.
@@ -73,9 +76,10 @@ pub struct Phases {
 
 impl Phases {
     /// The phases in order, with their names.
-    pub fn named(&self) -> [(&'static str, f64); 7] {
+    pub fn named(&self) -> [(&'static str, f64); 8] {
         [
             ("queue", self.queue_ms),
+            ("KV from host or disk", self.tier_wait_ms),
             ("prefill", self.prefill_ms),
             ("transfer", self.transfer_ms),
             ("decode", self.decode_ms),
@@ -175,11 +179,13 @@ impl Assessor<'_> {
         let mean = |value: &dyn Fn(&twin::RequestRecord) -> f64| {
             done.iter().map(|r| value(r)).sum::<f64>() / done.len() as f64
         };
+        let or_none = |ms: f64| if ms.is_nan() { 0.0 } else { ms };
         let mut phases = Phases {
             requests: done.len(),
             queue_ms: mean(&|r| r.queue_ms),
+            tier_wait_ms: mean(&|r| or_none(r.tier_wait_ms)),
             prefill_ms: mean(&|r| r.prefill_ms),
-            transfer_ms: mean(&|r| if r.transfer_ms.is_nan() { 0.0 } else { r.transfer_ms }),
+            transfer_ms: mean(&|r| or_none(r.transfer_ms)),
             decode_ms: mean(&|r| r.decode_ms),
             recomputation_ms: mean(&|r| r.recomputed_ms),
             preemption_ms: mean(&|r| r.preempted_ms),

@@ -122,6 +122,8 @@ impl<'a> Deployer<'a> {
                 overlap_credit: pick.real("router.overlap_credit"),
                 overlap_decay: pick.real("router.overlap_decay"),
                 prefill_load_scale: pick.real("router.prefill_load_scale"),
+                host_hit_weight: pick.real("router.host_hit_weight"),
+                disk_hit_weight: pick.real("router.disk_hit_weight"),
                 decode_request_weight: pick.real("router.decode_request_weight"),
                 temperature: pick.real("router.temperature"),
                 prefill_load_model: pick.flag("router.prefill_load_model"),

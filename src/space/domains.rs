@@ -81,7 +81,7 @@ fn walk(entries: &[Entry], prefix: &str, found: &mut GivenKnobs, sources: &mut S
 
 /// The knob that an unknown name was probably meant to be: a similar name, or one that ends alike.
 fn meant(name: &str) -> Option<&'static str> {
-    if schema::is_later_knob(name) || schema::is_knob_group(name) || name.starts_with(COEFFICIENTS) {
+    if schema::is_knob_group(name) || name.starts_with(COEFFICIENTS) {
         return None;
     }
     let last_part = |full: &'static str| full.rsplit('.').next().unwrap_or(full);
@@ -102,10 +102,6 @@ fn unknown(name: &str, node: &Node, what: String) -> Finding {
         let members: Vec<&str> = names.iter().copied().filter(|n| n.starts_with(&format!("{name}."))).collect();
         let what = format!("`{name}` is a group of knobs, not a knob");
         return Finding::new(what, "", format!("its knobs are {}", list(&members)));
-    }
-    if schema::is_later_knob(name) {
-        let what = format!("`{name}` is known, but this version does not simulate it yet");
-        return Finding::new(what, "it is refused rather than ignored", "remove it");
     }
     let groups = schema::knob_groups();
     if let (Raw::Table(_), Some(group)) = (&node.raw, nearest(name, groups.iter().copied())) {
@@ -408,7 +404,6 @@ mod tests {
             ("engine = 3", "`engine` is a group of knobs"),
             ("tp = [1, 2]", "did you mean `aggregated.tp`?"),
             ("engine.budget = 3", "write `budget` under `[search]`"),
-            ("kv.host_gib = 64", "does not simulate it yet"),
         ] {
             let error = domain(line).expect_err(line);
             assert!(error.contains(expected), "{line}: {error}");

@@ -26,6 +26,7 @@ mod sections;
 mod source;
 pub mod study;
 pub mod survey;
+mod tiers;
 mod tree;
 
 pub use deploy::{Deployer, Refusal, RefusalCode};

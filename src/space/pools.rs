@@ -1,6 +1,7 @@
 //! The pools of a candidate: how many workers of what size, with which settings, and the way between.
 
 use super::deploy::{Deployer, Picks, Refusal, RefusalCode, admission, backend, preemption, refuse, waiting_order};
+use super::tiers;
 use crate::catalog::Backend;
 use crate::timing::memory::kv_capacity;
 use crate::timing::{TimingSpec, WorkerShape};
@@ -132,6 +133,7 @@ impl Deployer<'_> {
             // Nothing is drafted where nothing is generated.
             speculation: self.speculation(pick.u32("engine.speculative_tokens")).filter(|_| role != Role::Prefill),
             gpu_blocks: 0,
+            tiers: if role == Role::Aggregated { tiers::of(pick, shape)? } else { None },
         };
         self.check_limits(&engine)?;
         engine.gpu_blocks = self.gpu_blocks(own(pick, role, "gpu_blocks"), &engine, shape, role)?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::domains::MAX_LEVELS;
 use super::ranges::{LEVELS_PER_OCTAVE, REAL_LEVELS};
-use super::schema::{self, Active, COEFFICIENT, Fallback, KNOBS, Kind, LATER_GROUPS, LATER_KNOBS, SECTIONS};
+use super::schema::{self, Active, COEFFICIENT, Fallback, KNOBS, Kind, SECTIONS};
 use super::{Value, scalar};
 use crate::twin::router::formula::{FUNCTIONS, TERMS};
 
@@ -109,10 +109,6 @@ fn knobs(out: &mut String) {
         );
     }
     formulas(out);
-    let later: Vec<String> =
-        LATER_GROUPS.iter().map(|g| format!("`{g}.*`")).chain(LATER_KNOBS.iter().map(|k| format!("`{k}`"))).collect();
-    let _ =
-        writeln!(out, "\nKnown, but refused because this version does not simulate them yet: {}.", later.join(", "));
 }
 
 fn formulas(out: &mut String) {

@@ -4,6 +4,7 @@
 use super::deployment::{
     Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
 };
+use super::kv::tier::{LinkRates, Tier, TierConfig};
 use super::planner::{PlannerConfig, ScalingPolicy};
 use crate::catalog::Backend;
 use crate::timing::Timing;
@@ -55,10 +56,24 @@ pub fn cases() -> Vec<Case> {
         }
         case
     };
+    // The memory of `starved_8`, and behind it 256 GiB of host memory for each worker, with the KV of
+    // Qwen3-32B in FP8.
+    let with_host = |mut case: Case| {
+        if let Topology::Aggregated(pool) = &mut case.deployment.topology {
+            let rates = LinkRates { gbps: 32.0, shared_gbps: None, latency_ms: 0.0 };
+            let host = Tier { blocks: 4096, shared: false, rates };
+            pool.engine.tiers = Some(TierConfig { block_bytes: 67_108_864.0, host, disk: None });
+        }
+        case
+    };
+    let tiered = with_host(case("starved_8_host_tier", Vllm, 8, 512, 512, RoundRobin));
     let closed = Case { name: "closed_loop_64", concurrency: Some(64), ..round_robin.clone() };
     let mut planned = case("planner_8", Vllm, 8, 512, 16_384, Kv);
     planned.deployment.planner =
         Some(PlannerConfig { ttft_ms: 1500.0, policy: ScalingPolicy::Hybrid, ..Default::default() });
+    // With 2,048 blocks of GPU memory a worker, so that the tier is needed.
+    let mut both = with_host(case("planner_8_host_tier", Vllm, 8, 512, 2048, Kv));
+    both.deployment.planner.clone_from(&planned.deployment.planner);
     vec![
         round_robin,
         case("round_robin_8_block_64", Vllm, 8, 64, 131_072, RoundRobin),
@@ -69,8 +84,10 @@ pub fn cases() -> Vec<Case> {
         case("kv_8", Vllm, 8, 512, 16_384, Kv),
         disaggregated("disaggregated_4_4", Vllm),
         disaggregated("sglang_disaggregated_4_4", Sglang),
+        tiered,
         closed,
         planned,
+        both,
     ]
 }
 

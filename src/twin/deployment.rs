@@ -4,6 +4,7 @@ use super::faults::FaultConfig;
 use super::planner::PlannerConfig;
 use crate::catalog::Backend;
 use crate::timing::Timing;
+use crate::twin::kv::tier::TierConfig;
 use crate::twin::router::formula::Program;
 
 /// A complete deployment: everything `simulate` needs besides the workload and a seed.
@@ -46,6 +47,7 @@ impl Deployment {
 
 /// Which pools of workers exist.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a deployment has one of them")]
 pub enum Topology {
     /// Every worker prefills and decodes.
     Aggregated(Pool),
@@ -268,6 +270,8 @@ pub struct EngineConfig {
     pub attention_dp: u32,
     /// vLLM and TRT-LLM: tokens drafted and verified.
     pub speculation: Option<Speculation>,
+    /// KV tiers below GPU memory, for workers that compute prompts with prefix caching on.
+    pub tiers: Option<TierConfig>,
 }
 
 impl Default for EngineConfig {
@@ -290,6 +294,7 @@ impl Default for EngineConfig {
             prefill_decode_interval: 0,
             attention_dp: 1,
             speculation: None,
+            tiers: None,
         }
     }
 }
@@ -343,6 +348,10 @@ pub struct RouterConfig {
     pub overlap_decay: f64,
     /// Weight of the prefill term.
     pub prefill_load_scale: f64,
+    /// Weight of prefix blocks that follow in the worker's host memory, where it has any for KV.
+    pub host_hit_weight: f64,
+    /// Weight of those that then follow on its disk.
+    pub disk_hit_weight: f64,
     /// Weight of active requests in the decode term.
     pub decode_request_weight: f64,
     /// 0 takes the cheapest worker; higher samples from a softmax over range-normalised costs.
@@ -371,6 +380,8 @@ impl Default for RouterConfig {
             overlap_credit: 1.0,
             overlap_decay: 0.0,
             prefill_load_scale: 1.0,
+            host_hit_weight: 0.75,
+            disk_hit_weight: 0.25,
             decode_request_weight: 0.0,
             temperature: 0.0,
             prefill_load_model: false,

@@ -68,6 +68,12 @@ metrics! {
     GpusPeak = "gpus_peak", "GPUs", false, "Most GPUs provisioned at once.";
     PrefixReuseRatio = "prefix_reuse_ratio", "ratio", true, "Prompt tokens found in the KV cache over all prompt tokens of completed requests (largest over a request's admissions).";
     OverlapRegret = "overlap_regret", "ratio", false, "Prompt blocks that another worker was known to hold beyond the chosen one, over the prompt blocks of requests placed by a router that reads caches.";
+    HostHitTokens = "host_hit_tokens", "tokens", true, "Prompt tokens of completed requests found in host memory, beyond what GPU memory held.";
+    DiskHitTokens = "disk_hit_tokens", "tokens", true, "Prompt tokens of completed requests brought from disk through host memory.";
+    HostTransferGb = "host_transfer_gb", "GB", false, "KV moved between GPU and host memory, both ways.";
+    DiskTransferGb = "disk_transfer_gb", "GB", false, "KV moved between host memory and disk, both ways.";
+    TierWaitMean = "tier_wait_mean_ms", "ms", false, "Mean time that a request waits for its prefix from host memory or disk; not within its queue time.";
+    TierWaitP90 = "tier_wait_p90_ms", "ms", false, "90th percentile of the time that a request waits for its prefix from host memory or disk.";
     Preemptions = "preemptions", "count", false, "Times a running request lost its KV blocks.";
     RecomputedTokens = "recomputed_tokens", "tokens", false, "Tokens computed again after a preemption.";
     ScaleEvents = "scale_events", "count", false, "Changes of the target number of workers.";

@@ -37,11 +37,11 @@ pub struct RequestRecord {
     pub worker: u32,
     /// Worker that computed its prompt, when that is another; `u32::MAX` for none.
     pub prefill_worker: u32,
-    /// Arrival to first admission by an engine.
+    /// Arrival to first admission by an engine, but for `tier_wait_ms`.
     pub queue_ms: f64,
     pub transfer_ms: f64,
-    /// Where the rest of its time went, ms. With `queue_ms`, `transfer_ms` and the time outside engines
-    /// these add up to `e2e_ms`. From admission to the first token, but for what follows:
+    /// Where the rest of its time went, ms. With `queue_ms`, `transfer_ms`, `tier_wait_ms` and the time
+    /// outside engines these add up to `e2e_ms`. From admission to the first token, but for what follows:
     pub prefill_ms: f64,
     /// from the first token to the last;
     pub decode_ms: f64,
@@ -49,6 +49,12 @@ pub struct RequestRecord {
     pub preempted_ms: f64,
     /// computing again what a preemption lost.
     pub recomputed_ms: f64,
+    /// Those of the reused tokens that were kept in host memory.
+    pub host_tokens: u32,
+    /// Those of the reused tokens that were brought from disk.
+    pub disk_tokens: u32,
+    /// Waiting for its prefix to come from host memory or disk, before any admission; NaN without tiers.
+    pub tier_wait_ms: f64,
 }
 
 /// The result of one simulation.

@@ -1,5 +1,6 @@
 //! The state of requests during a simulation, one array for all workers.
 
+use super::kv::tier::{Part, Tiers};
 use super::outcome::Status;
 use crate::workload::Workload;
 
@@ -75,6 +76,11 @@ impl Breaks {
         self.since_ms = now_ms;
     }
 
+    /// Whether it waits for a place again.
+    pub fn is_on(&self) -> bool {
+        !self.since_ms.is_nan()
+    }
+
     /// It has a place again.
     pub fn restart(&mut self, now_ms: f64) {
         if !self.since_ms.is_nan() {
@@ -100,6 +106,19 @@ impl RequestState {
     pub fn known(&self) -> u32 {
         self.input_tokens + self.generated
     }
+
+    /// The part of its time in which it is while it waits.
+    pub fn part(&self) -> Part {
+        if self.admitted_ms.is_nan() {
+            Part::Queue
+        } else if self.breaks.is_on() {
+            Part::Preempted
+        } else if self.first_token_ms.is_nan() {
+            Part::Prefill
+        } else {
+            Part::Decode
+        }
+    }
 }
 
 /// What engines share while they run: the workload, the requests, the tallies.
@@ -107,6 +126,8 @@ pub struct Requests<'a> {
     pub workload: &'a Workload,
     pub states: Vec<RequestState>,
     pub tally: super::tally::Tally,
+    /// KV tiers below GPU memory.
+    pub tiers: Tiers,
     /// Filled with what became visible outside an engine, when somebody listens.
     pub edges: Option<Vec<Edge>>,
 }
@@ -163,7 +184,7 @@ impl<'a> Requests<'a> {
                 decoding: false,
             })
             .collect();
-        Requests { workload, states, tally: Default::default(), edges: None }
+        Requests { workload, states, tally: Default::default(), tiers: Tiers::default(), edges: None }
     }
 
     /// Records an edge for whoever listens.

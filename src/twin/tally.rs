@@ -2,10 +2,11 @@
 
 use super::deployment::Sla;
 use super::histogram::Histogram;
+use super::kv::tier::{Moved, Tiers};
 use super::metrics::{METRIC_COUNT, Metric, Metrics};
 use super::outcome::{RequestRecord, Status};
 use super::router::Summary;
-use crate::units::{MS_PER_HOUR, MS_PER_S};
+use crate::units::{BYTES_PER_GB, MS_PER_HOUR, MS_PER_S};
 
 /// Index of the nearest-rank quantile `q` (0..=1) among `n` sorted values: `(n - 1) q`, rounded half
 /// away from zero, as the peer does.
@@ -50,6 +51,26 @@ pub struct ClusterUse {
     pub usd_per_gpu_hour: f64,
     /// What the routers counted.
     pub routed: Summary,
+    /// What moved between KV tiers, where there are any.
+    pub tiers: Option<TierUse>,
+}
+
+/// What moved between KV tiers.
+#[derive(Clone, Copy, Debug)]
+pub struct TierUse {
+    /// Between GPU and host memory, both ways, bytes.
+    pub host_bytes: f64,
+    /// Between host memory and disk, both ways, bytes.
+    pub disk_bytes: f64,
+}
+
+impl TierUse {
+    /// Of a simulation that has ended.
+    pub fn of(tiers: &Tiers) -> Self {
+        let Moved { to_host, from_host, to_disk, from_disk } = tiers.moved();
+        let bytes = |blocks: u64| blocks as f64 * tiers.block_bytes();
+        TierUse { host_bytes: bytes(to_host + from_host), disk_bytes: bytes(to_disk + from_disk) }
+    }
 }
 
 impl Sla {
@@ -127,6 +148,15 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     set(GpusMean, gpus_mean);
     set(GpusPeak, f64::from(cluster.gpus_peak));
     set(PrefixReuseRatio, total(|r| r.reused_tokens) / input);
+    if let Some(tiers) = &cluster.tiers {
+        let waits = sorted(|r| r.tier_wait_ms);
+        set(HostHitTokens, total(|r| r.host_tokens));
+        set(DiskHitTokens, total(|r| r.disk_tokens));
+        set(HostTransferGb, tiers.host_bytes / BYTES_PER_GB);
+        set(DiskTransferGb, tiers.disk_bytes / BYTES_PER_GB);
+        set(TierWaitMean, mean(&waits));
+        set(TierWaitP90, quantile(&waits, 0.9));
+    }
     set(Preemptions, tally.preemptions as f64);
     set(RecomputedTokens, tally.recomputed_tokens as f64);
     set(ScaleEvents, cluster.scale_events as f64);

@@ -2,6 +2,7 @@
 
 use super::planner::PLANNER;
 use super::pools::POOLS;
+use super::tiers::TIERS;
 use super::{Active, Fallback, Kind, KnobRow, Literal};
 
 const AGGREGATED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"])];
@@ -22,6 +23,18 @@ const DECAYED: &[Active] = &[
     Active::On("engine.prefix_caching"),
     Active::NotZero("router.prefill_load_scale"),
     Active::NotZero("router.overlap_credit"),
+];
+
+/// So do those for what lies below the GPU.
+const HOST_CREDITED: &[Active] = &[
+    Active::NotZero("kv.host_gib"),
+    Active::Is("router.policy", &["kv"]),
+    Active::NotZero("router.prefill_load_scale"),
+];
+const DISK_CREDITED: &[Active] = &[
+    Active::NotZero("kv.disk_gib"),
+    Active::Is("router.policy", &["kv"]),
+    Active::NotZero("router.prefill_load_scale"),
 ];
 
 /// What an engine's setting applies to, where each pool of a disaggregated deployment may have its own.
@@ -46,10 +59,11 @@ pub(super) const DEFAULT: KnobRow = KnobRow {
 pub(super) const MANY: i64 = 1 << 24;
 
 /// Every knob that this version simulates.
-pub const KNOBS: &[KnobRow] =
-    &joined::<{ SHAPE.len() + POOLS.len() + OTHERS.len() + PLANNER.len() }>([SHAPE, POOLS, OTHERS, PLANNER]);
+pub const KNOBS: &[KnobRow] = &joined::<
+    { SHAPE.len() + POOLS.len() + ENGINE.len() + TIERS.len() + ROUTER.len() + PLANNER.len() },
+>([SHAPE, POOLS, ENGINE, TIERS, ROUTER, PLANNER]);
 
-const fn joined<const N: usize>(parts: [&[KnobRow]; 4]) -> [KnobRow; N] {
+const fn joined<const N: usize>(parts: [&[KnobRow]; 6]) -> [KnobRow; N] {
     let mut rows = [DEFAULT; N];
     let (mut part, mut at) = (0, 0);
     while part < parts.len() {
@@ -117,7 +131,7 @@ const SHAPE: &[KnobRow] = &[
 ];
 
 /// The engines' settings and the routers'.
-const OTHERS: &[KnobRow] = &[
+const ENGINE: &[KnobRow] = &[
     KnobRow {
         name: "engine.block_size",
         kind: Kind::Int { min: 1, max: 65_536 },
@@ -257,6 +271,10 @@ const OTHERS: &[KnobRow] = &[
         doc: "Longest sequence; longer prompts are rejected and counted as rejected.",
         ..DEFAULT
     },
+];
+
+/// Planner or not, and the router.
+const ROUTER: &[KnobRow] = &[
     KnobRow {
         name: "planner.policy",
         kind: Kind::Choice { legal: &["off", "load", "sla", "predictive", "hybrid"], later: &[] },
@@ -331,6 +349,24 @@ const OTHERS: &[KnobRow] = &[
         block: "router",
         active: DECAYED,
         doc: "How fast the credit shrinks with the worker's prefill backlog beyond the least loaded worker's.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.host_hit_weight",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(0.75)),
+        block: "router",
+        active: HOST_CREDITED,
+        doc: "Prefill blocks forgiven for each prefix block beyond those on the GPU that the worker has in host memory. The router knows what tiers hold without delay.",
+        ..DEFAULT
+    },
+    KnobRow {
+        name: "router.disk_hit_weight",
+        kind: Kind::Real { min: 0.0, max: 1e6, open: false },
+        fallback: Fallback::Value(Literal::Real(0.25)),
+        block: "router",
+        active: DISK_CREDITED,
+        doc: "Prefill blocks forgiven for each prefix block beyond those on the GPU and in host memory that the worker has on disk.",
         ..DEFAULT
     },
     KnobRow {
@@ -420,9 +456,3 @@ const OTHERS: &[KnobRow] = &[
         ..DEFAULT
     },
 ];
-
-/// Knobs of the design that this version cannot simulate: refused by name, never ignored.
-pub const LATER_KNOBS: &[&str] = &[];
-
-/// Groups of knobs that this version cannot simulate.
-pub const LATER_GROUPS: &[&str] = &["kv"];

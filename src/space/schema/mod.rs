@@ -12,11 +12,12 @@ mod model;
 mod planner;
 mod pools;
 mod row;
+mod tiers;
 mod workload;
 
 pub use coefficients::{COEFFICIENT, COEFFICIENTS};
 pub use keys::{KEYS, SECTIONS};
-pub use knobs::{KNOBS, LATER_GROUPS, LATER_KNOBS};
+pub use knobs::KNOBS;
 
 use super::Value;
 
@@ -260,7 +261,7 @@ impl Key {
 /// The first parts of knobs' names: `engine`, `router`, ...
 pub fn knob_groups() -> Vec<&'static str> {
     let mut groups: Vec<&str> = Vec::new();
-    for group in KNOBS.iter().filter_map(|k| k.name.split('.').next()).chain(LATER_GROUPS.iter().copied()) {
+    for group in KNOBS.iter().filter_map(|k| k.name.split('.').next()) {
         if !groups.contains(&group) {
             groups.push(group);
         }
@@ -271,11 +272,6 @@ pub fn knob_groups() -> Vec<&'static str> {
 /// Whether knobs' names begin with this part.
 pub fn is_knob_group(name: &str) -> bool {
     knob_groups().contains(&name) || name == COEFFICIENTS
-}
-
-/// Whether a knob of this name is meant for a later version: refused, but not unknown.
-pub fn is_later_knob(name: &str) -> bool {
-    LATER_KNOBS.contains(&name) || name.split('.').next().is_some_and(|group| LATER_GROUPS.contains(&group))
 }
 
 #[cfg(test)]
@@ -298,7 +294,6 @@ mod tests {
         }
         for knob in KNOBS {
             assert!(seen.insert(knob.name), "{} twice", knob.name);
-            assert!(!is_later_knob(knob.name), "{} is both here and later", knob.name);
         }
     }
 
@@ -391,6 +386,8 @@ mod tests {
         assert_eq!(default("router.overlap_decay"), Value::Real(router.overlap_decay));
         assert_eq!(default("router.prefill_load_scale"), Value::Real(router.prefill_load_scale));
         assert_eq!(default("router.decode_request_weight"), Value::Real(router.decode_request_weight));
+        assert_eq!(default("router.host_hit_weight"), Value::Real(router.host_hit_weight));
+        assert_eq!(default("router.disk_hit_weight"), Value::Real(router.disk_hit_weight));
         assert_eq!(default("router.temperature"), Value::Real(router.temperature));
         assert_eq!(default("router.prefill_load_model"), Value::Bool(router.prefill_load_model));
         assert_eq!(default("router.kv_event_lag_ms"), Value::Real(router.kv_event_lag_ms));

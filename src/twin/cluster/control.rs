@@ -214,6 +214,7 @@ impl Cluster<'_> {
     fn remove(&mut self, now_ms: f64, id: usize) {
         let role = self.fleet.worker(id).role;
         self.fleet.set_state(id, State::Removed, now_ms);
+        self.requests.tiers.forget(id as u32);
         self.tell(now_ms, role, |policy, view| view.fleet.targets_of(id).for_each(|t| policy.worker_removed(t, view)));
     }
 }

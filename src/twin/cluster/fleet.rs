@@ -77,6 +77,7 @@ impl Mould {
             core.peer_compat = self.peer_compat;
             core.tells_each_pass = self.tells_each_pass;
             core.role = self.role;
+            core.worker = id as u32;
             core.recomputes_free = self.recomputes_free;
             core
         })

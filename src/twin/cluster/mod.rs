@@ -41,6 +41,7 @@ pub use fleet::{Fleet, State, Worker};
 
 use super::bounds::{BestCase, Watch};
 use super::deployment::{Deployment, Role};
+use super::kv::tier::Tiers;
 use super::outcome::{Outcome, Status};
 use super::request::Requests;
 use super::router::{Policy, View};
@@ -125,7 +126,7 @@ pub fn simulate_watched<'a>(
 
 /// What a policy sees.
 fn view<'a>(fleet: &'a Fleet, role: Role, paths: &'a BlockPaths, requests: &'a Requests<'_>, now_ms: f64) -> View<'a> {
-    View { fleet, role, workload: requests.workload, paths, states: &requests.states, now_ms }
+    View { fleet, role, workload: requests.workload, paths, states: &requests.states, tiers: &requests.tiers, now_ms }
 }
 
 impl<'a> Cluster<'a> {
@@ -163,6 +164,7 @@ impl<'a> Cluster<'a> {
             controllers,
             watcher: None,
         };
+        cluster.requests.tiers = Tiers::new(first.engine.tiers, cluster.paths.segments(), workload.requests.len());
         for (role, pool) in pools {
             for _ in 0..pool.workers {
                 let id = cluster.fleet.add(role, State::Active, 0.0);
@@ -219,7 +221,8 @@ impl<'a> Cluster<'a> {
         let workload = self.requests.workload;
         let watches = self.stages.iter().flatten().any(|s| s.policy.watches_requests());
         let aggregated = self.stages[Role::Aggregated as usize].is_some();
-        aggregated && !watches && self.controllers.is_empty() && !workload.has_turns() && workload.load == Load::Open
+        let apart = aggregated && !self.requests.tiers.are_shared();
+        apart && !watches && self.controllers.is_empty() && !workload.has_turns() && workload.load == Load::Open
     }
 
     fn schedule(&mut self, at_ms: f64, request: u32) {
@@ -257,13 +260,15 @@ impl<'a> Cluster<'a> {
                 None => break,
             }
         }
+        // Where nobody takes requests, the next worker that is ready asks again.
+        let takes_any = !self.fleet.active(role).is_empty();
         let stage = self.stage(role);
-        stage.wake_ms = if stage.policy.queued() > 0 { stage.policy.wake_ms() } else { f64::INFINITY };
+        stage.wake_ms = if takes_any && stage.policy.queued() > 0 { stage.policy.wake_ms() } else { f64::INFINITY };
     }
 
     /// Every request has ended, and every worker has all its blocks back. In debug builds only: a
     /// release build counts what is left as unfinished.
-    fn check(&self) {
+    fn check(&mut self) {
         for (index, state) in self.requests.states.iter().enumerate() {
             assert_ne!(state.status, Status::Unfinished, "work left but no event: request {index}");
         }
@@ -277,5 +282,6 @@ impl<'a> Cluster<'a> {
         let (gpu_ms, ..) = self.fleet.used(0.0, 1e9);
         let lived_ms = self.fleet.lived(0.0, 1e9);
         assert!((gpu_ms - lived_ms).abs() <= 1e-9 * gpu_ms, "{gpu_ms} GPU ms charged, {lived_ms} lived");
+        self.requests.tiers.check(&self.paths);
     }
 }

@@ -1,10 +1,11 @@
 //! From a simulated cluster to its outcome.
 
 use super::Cluster;
+use crate::twin::kv::tier::{Part, TierRecord};
 use crate::twin::outcome::{Outcome, RequestRecord, Status};
 use crate::twin::request::{Breaks, RequestState};
 use crate::twin::router::Summary;
-use crate::twin::tally::{ClusterUse, metrics};
+use crate::twin::tally::{ClusterUse, TierUse, metrics};
 use crate::workload::Request;
 
 impl Cluster<'_> {
@@ -14,8 +15,15 @@ impl Cluster<'_> {
         let measured_from_ms = self.requests.workload.measured_from_ms;
         let is_measured = |t: &f64| *t >= measured_from_ms;
         let start = states.iter().map(|s| s.arrival_ms).filter(is_measured).fold(f64::INFINITY, f64::min);
-        let records: Vec<RequestRecord> =
+        let mut records: Vec<RequestRecord> =
             states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r, self.request_ms)).collect();
+        if self.requests.tiers.is_on() {
+            for (request, record) in records.iter_mut().enumerate() {
+                if let Some(tiers) = self.requests.tiers.of_request(request as u32) {
+                    record.add_tiers(&tiers);
+                }
+            }
+        }
         let measured: Vec<RequestRecord>;
         let counted = if measured_from_ms > 0.0 {
             measured =
@@ -34,6 +42,7 @@ impl Cluster<'_> {
             scale_events: self.scale_events,
             kv_block_ms,
             usd_per_gpu_hour: self.deployment.usd_per_gpu_hour,
+            tiers: self.requests.tiers.is_on().then(|| TierUse::of(&self.requests.tiers)),
         };
         let tally = &self.requests.tally;
         Outcome {
@@ -42,6 +51,18 @@ impl Cluster<'_> {
             steps: tally.steps,
             requests: per_request.then_some(records),
         }
+    }
+}
+
+impl RequestRecord {
+    /// The waits for KV between tiers, taken out of the parts that they would otherwise be in.
+    fn add_tiers(&mut self, tiers: &TierRecord) {
+        self.queue_ms -= tiers.waits_ms[Part::Queue as usize];
+        self.prefill_ms -= tiers.waits_ms[Part::Prefill as usize];
+        self.preempted_ms -= tiers.waits_ms[Part::Preempted as usize];
+        self.decode_ms -= tiers.waits_ms[Part::Decode as usize];
+        (self.host_tokens, self.disk_tokens) = (tiers.host_tokens, tiers.disk_tokens);
+        self.tier_wait_ms = tiers.waits_ms.iter().sum();
     }
 }
 
@@ -79,6 +100,9 @@ impl RequestState {
             decode_ms: e2e_ms - ttft_ms - (preempted_ms + recomputed_ms - before_first_ms),
             preempted_ms,
             recomputed_ms,
+            host_tokens: 0,
+            disk_tokens: 0,
+            tier_wait_ms: f64::NAN,
         }
     }
 }

@@ -83,7 +83,8 @@ impl Cluster<'_> {
         for &worker in &self.fleet.live {
             let wake = self.fleet.wakes[worker];
             if wake < next.1 || (wake == next.1 && !next.2 && wake < f64::INFINITY) {
-                let ends_run = self.fleet.engine(worker).core().now_ms < wake;
+                let core = self.fleet.engine(worker).core();
+                let ends_run = core.now_ms < wake && !core.only_waits_aside();
                 if wake < next.1 || ends_run {
                     next = (worker, wake, ends_run);
                 }
@@ -160,6 +161,7 @@ impl Cluster<'_> {
     pub(super) fn bring_caches_up_to(&mut self, now_ms: f64, role: Role) {
         if self.stage(role).policy.reads_caches() {
             self.bring_up_to(now_ms, role);
+            self.requests.tiers.settle(now_ms, &self.paths);
         }
     }
 

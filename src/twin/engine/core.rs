@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use super::decode::DecodeGroup;
 use super::handoff::{Held, Reservation, Reserved};
 use super::last_pass::LastPasses;
+use super::restore::Restore;
 use crate::catalog::Backend;
 use crate::timing::{DecodeRun, PassLoad, Timing};
 use crate::twin::deployment::{EngineConfig, Role};
@@ -56,9 +57,17 @@ pub struct Core {
     /// The waiting head has a part of its prompt computed and keeps its blocks: it goes on whatever else
     /// waits.
     pub is_cut: bool,
-    /// Nothing runs and nothing that waits can start before blocks held for other workers come back
-    /// or something new arrives.
+    /// Nothing runs and nothing that waits can start before blocks held for other workers come back,
+    /// a transfer between tiers ends, or something new arrives.
     pub is_stalled: bool,
+    /// Id of the worker.
+    pub worker: u32,
+    /// Has KV tiers below GPU memory.
+    pub tiered: bool,
+    /// Prefixes being restored, or restored for requests that wait for admission.
+    pub restores: Vec<Restore>,
+    /// Requests that wait aside for transfers between tiers.
+    pub aside: Vec<u32>,
 }
 
 impl Core {
@@ -87,6 +96,10 @@ impl Core {
             reserving: false,
             is_cut: false,
             is_stalled: false,
+            worker: 0,
+            tiered: config.tiers.is_some() && config.prefix_caching,
+            restores: Vec::new(),
+            aside: Vec::new(),
         }
     }
 
@@ -128,18 +141,30 @@ impl Core {
 
     /// Requests assigned and not ended.
     pub fn in_flight(&self) -> usize {
-        self.running.len() + self.waiting.len() + self.inbox.len() + self.prebuilt.len()
+        let queued = self.waiting.len() + self.inbox.len() + self.prebuilt.len();
+        self.running.len() + queued + self.aside.len()
     }
 
     /// Requests assigned and not running, those that arrived during the pass in flight included.
     pub fn queued(&self) -> impl Iterator<Item = u32> {
-        self.waiting.iter().copied().chain(self.inbox.iter().map(|&(_, request)| request))
+        let waiting = self.waiting.iter().chain(&self.aside).copied();
+        waiting.chain(self.inbox.iter().map(|&(_, request)| request))
     }
 
     /// Whether it has nothing to do now.
     pub fn is_idle(&self) -> bool {
         let holds_back = self.is_stalled || (self.reserving && !self.is_cut);
         self.running.is_empty() && self.prebuilt.is_empty() && (self.waiting.is_empty() || holds_back)
+    }
+
+    /// Whether it has nothing to do before a transfer between tiers ends.
+    pub fn only_waits_aside(&self) -> bool {
+        !self.aside.is_empty() && self.is_idle()
+    }
+
+    /// When a transfer ends that a request may wait for.
+    fn next_transfer_ms(&self, requests: &Requests) -> f64 {
+        if self.aside.is_empty() { f64::INFINITY } else { requests.tiers.next_ms(self.worker) }
     }
 
     /// Durations of the decode-only passes ahead.
@@ -169,6 +194,7 @@ impl Core {
         state.breaks.restart(self.now_ms);
         // A preempted request finds tokens that it generated itself; the peer counts them as reused.
         let reused = if self.peer_compat { cached } else { cached.min(state.input_tokens) };
+        requests.tiers.admitted(request, reused, state.reused, self.config.block_size);
         state.reused = state.reused.max(reused);
         requests.tally.recomputed_tokens += u64::from(state.lost.saturating_sub(cached));
         state.lost = 0;
@@ -321,6 +347,33 @@ pub trait Engine: std::fmt::Debug {
     /// Completes requests whose last token was emitted by the pass that ended.
     fn end_finished(&mut self, paths: &BlockPaths, requests: &mut Requests);
 
+    /// What waits may be admitted after all.
+    fn unblock(&mut self);
+    /// Waiting requests that stay ahead of those restored.
+    fn ahead_of_restored(&self) -> usize {
+        0
+    }
+
+    /// Puts requests whose transfers ended back into the queue; whether there is anything to do now.
+    fn take_restored(&mut self, paths: &BlockPaths, requests: &mut Requests) -> bool {
+        let ahead = self.ahead_of_restored();
+        if self.core_mut().take_restored(ahead, paths, requests) {
+            self.unblock();
+        }
+        !self.core().is_idle()
+    }
+
+    /// Nothing runs and nothing waiting was admitted: a prefix restored for a request that cannot be
+    /// admitted makes room, or the end of a transfer does.
+    fn unstick(&mut self, paths: &BlockPaths, requests: &mut Requests) {
+        if let Some(request) = self.core().last_restored() {
+            self.give_back(request, paths, requests);
+            self.core_mut().abandon(request, requests);
+            self.unblock();
+            self.core_mut().is_stalled = false;
+        }
+    }
+
     /// Notes when a decoding request, about to leave, emitted its last token.
     fn note_last_token(&mut self, request: u32, requests: &mut Requests) {
         requests.states[request as usize].last_token_ms = self.core().now_ms;
@@ -339,8 +392,15 @@ pub trait Engine: std::fmt::Debug {
         let core = self.core_mut();
         taken.extend(core.prebuilt.drain(..));
         taken.extend(core.waiting.drain(..));
+        core.restores.clear();
+        core.aside.clear();
+        core.is_stalled = false;
+        let worker = core.worker;
+        taken.extend(requests.tiers.evacuate(worker));
+        let core = self.core_mut();
         taken.extend(core.inbox.drain(..).map(|(_, request)| request));
         for &request in &taken {
+            requests.tiers.withdraw(request);
             let state = &mut requests.states[request as usize];
             state.lost = state.lost.max(state.computed);
             (state.computed, state.registered) = (0, 0);
@@ -363,7 +423,7 @@ pub trait Engine: std::fmt::Debug {
     /// Brings the clock of a worker that has nothing to do up to the present.
     fn catch_up(&mut self, now_ms: f64) {
         let core = self.core_mut();
-        if core.is_idle() && core.inbox.is_empty() {
+        if core.is_idle() && core.inbox.is_empty() && core.aside.is_empty() {
             core.now_ms = core.now_ms.max(now_ms);
         }
     }
@@ -439,17 +499,20 @@ pub trait Engine: std::fmt::Debug {
     fn wake_ms(&mut self, paths: &BlockPaths, requests: &Requests) -> f64 {
         let core = self.core();
         let next = core.inbox.front().map_or(f64::INFINITY, |&(at, _)| at);
+        let transfer = core.next_transfer_ms(requests);
         if core.is_idle() {
-            return next.max(core.now_ms);
+            return next.min(transfer).max(core.now_ms);
         }
-        if core.pass_by_pass || !self.is_steady() || (next <= core.now_ms && self.arrivals_matter()) {
+        let admits = (next <= core.now_ms && self.arrivals_matter()) || transfer <= core.now_ms;
+        if core.pass_by_pass || !self.is_steady() || admits {
             return core.now_ms;
         }
         let run = core.decode_run();
         let passes = self.core_mut().decode.passes_to_finish(&requests.states).min(run.passes);
         let passes = self.steady_passes(passes, paths, requests);
         let core = self.core();
-        core.now_ms + run.total(core.decode.passes_within(u64::from(core.kv.available()), passes))
+        let end_ms = core.now_ms + run.total(core.decode.passes_within(u64::from(core.kv.available()), passes));
+        end_ms.min(transfer)
     }
 
     /// Does every pass that starts before `until_ms`.
@@ -457,18 +520,27 @@ pub trait Engine: std::fmt::Debug {
         loop {
             let core = self.core_mut();
             if core.is_idle() {
-                let Some(&(at, _)) = core.inbox.front() else { return };
-                if at >= until_ms {
+                let arrival = core.inbox.front().map_or(f64::INFINITY, |&(at, _)| at);
+                let next = arrival.min(core.next_transfer_ms(requests));
+                if next >= until_ms || next == f64::INFINITY {
                     return;
                 }
-                core.now_ms = core.now_ms.max(at);
+                core.now_ms = core.now_ms.max(next);
+                core.is_stalled = false;
             }
             if core.now_ms >= until_ms {
                 return;
             }
             core.take_arrivals();
+            if !core.aside.is_empty() && !self.take_restored(paths, requests) {
+                continue;
+            }
+            let core = self.core_mut();
             if core.pass_by_pass || !self.is_steady() || !self.jump(until_ms, paths, requests) {
                 self.step(paths, requests);
+                if self.core().tiered && self.core().is_stalled {
+                    self.unstick(paths, requests);
+                }
             }
         }
     }
@@ -480,7 +552,7 @@ pub trait Engine: std::fmt::Debug {
         let run = core.decode_run();
         let mut passes = core.decode.passes_to_finish(&requests.states).min(run.passes);
         let next = core.inbox.front().filter(|_| arrivals_matter).map_or(f64::INFINITY, |&(at, _)| at);
-        let limit = until_ms.min(next);
+        let limit = until_ms.min(next).min(core.next_transfer_ms(requests));
         if limit < f64::INFINITY {
             passes = run.passes_lasting(limit - core.now_ms, passes);
         }

@@ -153,6 +153,10 @@ impl Engine for Group {
         self.ranks[0].give_back(request, paths, requests);
     }
 
+    fn unblock(&mut self) {
+        self.ranks.iter_mut().for_each(|rank| rank.unblock());
+    }
+
     fn set_reserving(&mut self, reserving: bool) {
         for rank in &mut self.ranks {
             rank.set_reserving(reserving);

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod group;
 pub mod handoff;
 pub mod last_pass;
+pub mod restore;
 pub mod sglang;
 pub mod speculation;
 pub mod vllm;

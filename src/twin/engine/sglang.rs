@@ -18,6 +18,7 @@ use super::core::{Core, Engine};
 use super::handoff::Reservation;
 use crate::timing::PassLoad;
 use crate::twin::deployment::WaitingOrder;
+use crate::twin::kv::pool::Hit;
 use crate::twin::request::{RequestState, Requests};
 use crate::workload::prefix::BlockPaths;
 
@@ -66,7 +67,7 @@ fn first_in(range: std::ops::Range<u64>, holds: impl Fn(u64) -> bool) -> u64 {
 #[derive(Clone, Copy, Debug)]
 struct Need {
     request: u32,
-    /// Tokens that must be left beside what is reserved.
+    /// Tokens that must be left beside what is reserved, those kept for restored prompts included.
     charge: f64,
     /// Pages that it takes out of the available ones, pinned hits included.
     pages: u32,
@@ -191,8 +192,10 @@ impl Sglang {
                 continue;
             }
             let known = state.known();
-            let hit = if resumes { 0 } else { self.match_prefix(request, state, paths) };
-            let cached = if resumes { state.computed } else { hit * page };
+            let frozen = self.core.frozen(request).is_some();
+            let holds = resumes || frozen;
+            let hit = if holds { 0 } else { self.match_prefix(request, state, paths) };
+            let cached = if holds { state.computed } else { hit * page };
             let extend = known - cached;
             let whole = extend.div_ceil(page) * page;
             let chunk = if whole <= chunk_room { extend } else { chunk_room / page * page };
@@ -203,22 +206,38 @@ impl Sglang {
             }
             let is_last = chunk == extend;
             let output = if is_last { self.core.output_left(state).min(CLIP_NEW_TOKENS) } else { 0 };
+            let kept = f64::from(self.core.tails_besides(request)) * f64::from(page);
             let charge = f64::from(pages * page) + f64::from(output);
             let pinned = self.core.kv.cost_of_pinning(paths, request, hit);
-            let need = Need { request, charge, pages: pages + pinned, hit, is_loose: pinned > 0 };
+            let need = Need { request, charge: charge + kept, pages: pages + pinned, hit, is_loose: pinned > 0 };
             // Cached pages count as room although the hits among them are about to be pinned; only
             // the pages themselves must be there.
-            if charge >= room || need.pages > self.core.kv.available() {
-                if charge < room && hit > 0 {
+            if need.charge >= room || need.pages > self.core.kv.available() {
+                if need.charge < room && hit > 0 {
                     let now = self.stamp();
                     self.core.kv.touch(paths, request, hit, now);
                 }
                 self.blocked_on = is_alone.then_some(need);
                 break;
             }
+            if self.core.tiered && !holds {
+                let output = (state.output_tokens - state.generated).min(CLIP_NEW_TOKENS);
+                let needed = known.div_ceil(page) + output.div_ceil(page);
+                let (most, left) = (self.most_cached(state), self.core.kv.available() - pinned);
+                let hit = Hit { blocks: hit, active: hit - pinned };
+                let before = self.available_tokens();
+                if self.core.goes_aside(hit, most, left, needed, paths, requests) {
+                    room -= before - self.available_tokens();
+                    continue;
+                }
+            }
             self.core.waiting.pop_front();
             if resumes {
                 self.core.running.push(request);
+            } else if frozen {
+                self.core.thaw(request);
+                requests.states[request as usize].accessed = self.stamp();
+                self.core.start(request, cached, requests);
             } else {
                 self.core.kv.pin(paths, request, hit);
                 requests.states[request as usize].registered = hit;
@@ -233,6 +252,10 @@ impl Sglang {
             Core::load_chunk(load, cached, chunk);
             requests.states[request as usize].computed = cached + chunk;
             self.batch.push((request, cached, chunk));
+            if self.core.tiered {
+                let full = (cached + chunk) / page;
+                requests.tiers.prepare(self.core.now_ms, self.core.worker, request, full, paths);
+            }
             if is_last {
                 self.core.finishing.push(request);
             } else {
@@ -277,8 +300,13 @@ impl Sglang {
         if !self.core.config.prefix_caching {
             return 0;
         }
+        self.core.kv.lookup(paths, request, self.most_cached(state)).blocks
+    }
+
+    /// Most pages that a request may take from a cache.
+    fn most_cached(&self, state: &RequestState) -> u32 {
         let recomputed = u32::from(state.output_tokens > 0);
-        self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.page()).blocks
+        (state.known() - recomputed) / self.page()
     }
 
     fn sorts_waiting(&self) -> bool {
@@ -293,7 +321,7 @@ impl Sglang {
         }
         let beginning = SIBLING_TOKENS.div_ceil(self.page());
         let mut seen: Vec<Option<u32>> = Vec::new();
-        let mut keyed: Vec<(bool, bool, Reverse<u32>, u32)> = Vec::with_capacity(self.core.waiting.len());
+        let mut keyed: Vec<(bool, bool, bool, Reverse<u32>, u32)> = Vec::with_capacity(self.core.waiting.len());
         for &request in &self.core.waiting {
             let hit = self.match_prefix(request, &requests.states[request as usize], paths);
             let mut waits = false;
@@ -305,11 +333,12 @@ impl Sglang {
                     seen.push(first);
                 }
             }
-            keyed.push((self.chunked != Some(request), waits, Reverse(hit), request));
+            let restored = self.core.frozen(request).is_some();
+            keyed.push((self.chunked != Some(request), !restored, waits, Reverse(hit), request));
         }
-        keyed.sort_by_key(|&(chunked, waits, hit, _)| (chunked, waits, hit));
+        keyed.sort_by_key(|&(chunked, restored, waits, hit, _)| (chunked, restored, waits, hit));
         self.core.waiting.clear();
-        self.core.waiting.extend(keyed.into_iter().map(|k| k.3));
+        self.core.waiting.extend(keyed.into_iter().map(|k| k.4));
     }
 
     fn end_prefill(&mut self, start_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
@@ -505,7 +534,7 @@ impl Sglang {
         if self.core.decode.blocks_needed(1) > u64::from(self.core.kv.available()) {
             let request = self.core.running[0];
             self.retract(0, paths, requests);
-            if self.chunked.is_none() {
+            if self.chunked.is_none() && self.core.restores.is_empty() {
                 // Alone and still too long: the pool cannot hold it to its end.
                 self.core.waiting.retain(|&r| r != request);
                 self.core.waiting.push_front(request);
@@ -600,6 +629,9 @@ impl Engine for Sglang {
         requests.tally.held_block_ms += (end_ms - start_ms) * f64::from(self.core.kv.active());
         self.core.last_passes.end(start_ms, end_ms);
         self.core.now_ms = end_ms;
+        if self.core.tiered {
+            requests.tiers.submit(end_ms, self.core.worker);
+        }
         match std::mem::replace(&mut self.planned, Planned::Nothing) {
             Planned::Nothing => {}
             Planned::Prefill => self.end_prefill(start_ms, paths, requests),
@@ -714,6 +746,14 @@ impl Engine for Sglang {
             k = next;
         }
         passes
+    }
+
+    fn unblock(&mut self) {
+        self.blocked_on = None;
+    }
+
+    fn ahead_of_restored(&self) -> usize {
+        usize::from(self.chunked.is_some())
     }
 
     fn after_steady(&mut self, passes: u64, _blocks: u32, paths: &BlockPaths, requests: &Requests) {

@@ -168,7 +168,9 @@ impl Vllm {
         let request = self.core.stop(index, requests);
         self.core.release(request, paths, requests);
         requests.states[request as usize].computed = 0;
-        self.core.waiting.push_front(request);
+        // Those restored hold blocks: they go first.
+        let restored = self.core.restored();
+        self.core.waiting.insert(restored, request);
         self.blocked = false;
     }
 
@@ -211,23 +213,39 @@ impl Vllm {
                 continue;
             }
             let known = state.known();
-            let hit = self.find_cached(request, state, paths);
+            let frozen = self.core.frozen(request);
+            let hit = match frozen {
+                Some(blocks) => Hit { blocks, active: blocks },
+                None => self.find_cached(request, state, paths),
+            };
             let cached = hit.blocks * self.core.config.block_size;
             let asked =
                 if self.admits_by_chunk() { cached + (known - cached).min(budget) } else { self.footprint(state) };
             let promised = self.core.blocks(asked) - hit.active;
-            if promised + self.owed > self.core.kv.available() {
+            if promised + self.owed + self.core.tails_besides(request) > self.core.kv.available() {
                 self.blocked = true;
                 self.counts_on = if hit.active < hit.blocks { hit.blocks } else { 0 };
                 break;
             }
+            if self.core.tiered && frozen.is_none() {
+                let (most, needed) = (self.most_cached(state), self.core.blocks(self.footprint(state)));
+                if self.core.goes_aside(hit, most, u32::MAX, needed, paths, requests) {
+                    continue;
+                }
+            }
+            let state = &requests.states[request as usize];
             if !self.core.config.chunked_prefill && known - cached > budget {
                 if self.core.running.is_empty() && load.new_tokens == 0 {
+                    if frozen.is_some() {
+                        self.give_back(request, paths, requests);
+                        self.core.abandon(request, requests);
+                    }
                     self.core.reject_head(requests);
                     continue;
                 }
-                // A pass with fewer prompt tokens ahead of it may have the budget.
-                self.blocked = load.new_tokens == 0;
+                // A pass with fewer prompt tokens ahead of it may have the budget. Tiers are asked again
+                // in each: what they have by then makes the chunk shorter.
+                self.blocked = load.new_tokens == 0 && !self.core.tiered;
                 self.counts_on = 0;
                 break;
             }
@@ -237,7 +255,10 @@ impl Vllm {
             if self.never_evicts() {
                 self.owed += self.core.blocks(self.footprint(state)) - hit.blocks - fresh;
             }
-            self.core.kv.pin(paths, request, hit.blocks);
+            match frozen {
+                Some(_) => self.core.thaw(request),
+                None => self.core.kv.pin(paths, request, hit.blocks),
+            }
             self.core.kv.allocate(fresh);
             requests.states[request as usize].registered = hit.blocks;
             self.core.start(request, cached, requests);
@@ -251,14 +272,19 @@ impl Vllm {
         if !self.core.config.prefix_caching {
             return Hit::default();
         }
-        let keeps_all = state.output_tokens == 0 || (self.never_evicts() && self.core.peer_compat);
-        let recomputed = u32::from(!keeps_all);
-        let hit = self.core.kv.lookup(paths, request, (state.known() - recomputed) / self.core.config.block_size);
+        let hit = self.core.kv.lookup(paths, request, self.most_cached(state));
         if self.core.decode.speculates() && hit.blocks > 0 {
             // The drafting head needs the hidden states of the last cached block.
             return self.core.kv.lookup(paths, request, hit.blocks - 1);
         }
         hit
+    }
+
+    /// Most blocks that a request may take from a cache.
+    fn most_cached(&self, state: &RequestState) -> u32 {
+        let keeps_all = state.output_tokens == 0 || (self.never_evicts() && self.core.peer_compat);
+        let recomputed = u32::from(!keeps_all);
+        (state.known() - recomputed) / self.core.config.block_size
     }
 
     /// TRT-LLM promises no more output than fits pool and model, but one token: a prompt that leaves no
@@ -285,6 +311,10 @@ impl Vllm {
             self.core.kv.register(paths, request, state.registered, full);
             state.registered = full;
         }
+        if self.core.tiered {
+            requests.tiers.prepare(self.core.now_ms, self.core.worker, request, full, paths);
+        }
+        let state = &requests.states[request as usize];
         Core::load_chunk(load, prefix, chunk);
         if self.core.peer_compat && state.output_tokens > 0 && (state.generated > 0 || chunk == 0) {
             let context = if state.computed == state.known() { state.known() } else { 0 };
@@ -403,6 +433,9 @@ impl Engine for Vllm {
         let pass_ms = end_ms - self.core.now_ms;
         self.core.last_passes.end(self.core.now_ms, end_ms);
         self.core.now_ms = end_ms;
+        if self.core.tiered {
+            requests.tiers.submit(end_ms, self.core.worker);
+        }
         requests.tally.held_block_ms += pass_ms * f64::from(self.core.kv.active());
         if self.decoding > 0 {
             let emitted = self.core.decode.advance_once(&mut requests.states);
@@ -493,6 +526,10 @@ impl Engine for Vllm {
 
     fn arrivals_matter(&self) -> bool {
         self.core.waiting.is_empty() && !self.core.is_full()
+    }
+
+    fn unblock(&mut self) {
+        self.blocked = false;
     }
 
     fn steady_passes(&mut self, passes: u64, paths: &BlockPaths, _requests: &Requests) -> u64 {

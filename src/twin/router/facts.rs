@@ -30,6 +30,10 @@ pub struct Facts {
     pub decode_blocks: Vec<f64>,
     /// Leading prompt blocks in the worker's GPU cache, as far as the router has been told.
     pub overlap_blocks: Vec<f64>,
+    /// Prompt blocks that follow those in host memory, where the deployment keeps KV there.
+    pub host_blocks: Vec<f64>,
+    /// Prompt blocks that then follow on disk.
+    pub disk_blocks: Vec<f64>,
     /// Predicted time until the prefill queued there is done, ms.
     pub queued_prefill_ms: Vec<f64>,
     /// Predicted time to compute what is not cached there of this prompt, ms.
@@ -43,6 +47,8 @@ pub struct Needs {
     pub books: bool,
     /// What is cached where.
     pub caches: bool,
+    /// What is in host memory and on disk, beyond the caches.
+    pub tiers: bool,
     /// Prefill work outstanding, tokens and blocks.
     pub prefill: bool,
     /// Distinct active blocks.
@@ -57,6 +63,7 @@ impl Needs {
         Needs {
             books: self.books || other.books,
             caches: self.caches || other.caches,
+            tiers: self.tiers || other.tiers,
             prefill: self.prefill || other.prefill,
             decode: self.decode || other.decode,
             predictions: self.predictions || other.predictions,

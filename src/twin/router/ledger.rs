@@ -51,13 +51,19 @@ pub struct Ledger {
     changes: Vec<Change>,
 }
 
+/// Tokens of a request's prompt that a candidate need not compute.
+fn cached_tokens(facts: &Facts, at: usize) -> u32 {
+    let blocks = facts.overlap_blocks[at] + facts.host_blocks[at] + facts.disk_blocks[at];
+    (blocks * facts.block_size).min(facts.prompt_tokens) as u32
+}
+
 impl Ledger {
     /// Empty books of the router of a role for what somebody `needs`.
     pub fn new(role: Role, needs: Needs, modelled: bool, lag_ms: f64) -> Self {
         let needs = match role {
             Role::Aggregated => needs,
             Role::Prefill => Needs { decode: false, ..needs },
-            Role::Decode => Needs { caches: false, prefill: false, predictions: false, ..needs },
+            Role::Decode => Needs { caches: false, tiers: false, prefill: false, predictions: false, ..needs },
         };
         Ledger {
             needs: Needs { books: needs.books || needs.prefill || needs.decode || needs.predictions, ..needs },
@@ -202,13 +208,22 @@ impl Ledger {
         } else {
             zeros(&mut facts.overlap_blocks);
         }
+        zeros(&mut facts.host_blocks);
+        zeros(&mut facts.disk_blocks);
+        if self.needs.tiers && view.tiers.is_on() {
+            for (at, &worker) in facts.workers.iter().enumerate() {
+                let found = facts.overlap_blocks[at] as u32;
+                let (host, disk) = view.tiers.extension(worker as u32, request, found, view.paths);
+                (facts.host_blocks[at], facts.disk_blocks[at]) = (f64::from(host), f64::from(disk));
+            }
+        }
         zeros(&mut facts.queued_prefill_ms);
         zeros(&mut facts.predicted_prefill_ms);
         if self.needs.predictions {
             // Most candidates hold equally much of the prompt.
             let mut last = (u32::MAX, 0.0);
             for (at, &column) in self.candidates.iter().enumerate() {
-                let cached = (facts.overlap_blocks[at] as u32 * block_size).min(state.input_tokens);
+                let cached = cached_tokens(facts, at);
                 if cached != last.0 {
                     last = (cached, prefill_ms(pool, state.input_tokens, cached));
                 }
@@ -233,7 +248,7 @@ impl Ledger {
         books.active_requests += 1;
         if self.needs.prefill || self.needs.predictions {
             let input_tokens = view.states[request as usize].input_tokens;
-            let cached = (facts.overlap_blocks[position] as u32 * view.paths.block_size).min(input_tokens);
+            let cached = cached_tokens(facts, position);
             let ms = facts.predicted_prefill_ms[position];
             books.prefill.add(request, input_tokens - cached, ms, view.now_ms);
         }

@@ -29,6 +29,7 @@ use rand_chacha::rand_core::SeedableRng;
 use super::cluster::Fleet;
 use super::deployment::{Role, RouterConfig, RouterPolicy};
 use super::engine::{Core, Engine};
+use super::kv::tier::Tiers;
 use super::request::RequestState;
 use crate::workload::Workload;
 use crate::workload::prefix::BlockPaths;
@@ -48,6 +49,8 @@ pub struct View<'a> {
     pub workload: &'a Workload,
     pub paths: &'a BlockPaths,
     pub states: &'a [RequestState],
+    /// KV tiers below GPU memory, brought up to the present with the caches.
+    pub tiers: &'a Tiers,
     pub now_ms: f64,
 }
 

@@ -7,6 +7,8 @@ use crate::twin::router::facts::{Facts, Needs};
 pub enum Term {
     PrefillBlocks,
     OverlapBlocks,
+    HostBlocks,
+    DiskBlocks,
     DecodeBlocks,
     ActiveRequests,
     QueuedPrefillTokens,
@@ -50,6 +52,20 @@ pub const TERMS: &[TermInfo] = &[
         "blocks",
         true,
         "leading blocks of the prompt in the worker's GPU cache",
+    ),
+    info(
+        Term::HostBlocks,
+        "host_blocks",
+        "blocks",
+        true,
+        "blocks of the prompt that follow those in the host memory that the worker uses; 0 without `kv.host_gib`",
+    ),
+    info(
+        Term::DiskBlocks,
+        "disk_blocks",
+        "blocks",
+        true,
+        "blocks of the prompt that then follow on the disk that the worker uses; 0 without `kv.disk_gib`",
     ),
     info(
         Term::DecodeBlocks,
@@ -115,6 +131,8 @@ impl Term {
         match self {
             Term::PrefillBlocks => Values::Each(&facts.prefill_blocks),
             Term::OverlapBlocks => Values::Each(&facts.overlap_blocks),
+            Term::HostBlocks => Values::Each(&facts.host_blocks),
+            Term::DiskBlocks => Values::Each(&facts.disk_blocks),
             Term::DecodeBlocks => Values::Each(&facts.decode_blocks),
             Term::ActiveRequests => Values::Each(&facts.active_requests),
             Term::QueuedPrefillTokens => Values::Each(&facts.queued_prefill_tokens),
@@ -138,6 +156,7 @@ impl Term {
                 Needs { prefill: true, caches: true, ..none }
             }
             Term::OverlapBlocks => Needs { caches: true, ..none },
+            Term::HostBlocks | Term::DiskBlocks => Needs { caches: true, tiers: true, ..none },
             Term::DecodeBlocks => Needs { decode: true, ..none },
             Term::QueuedPrefillMs | Term::PredictedPrefillMs => Needs { predictions: true, caches: true, ..none },
             _ => none,
