@@ -170,7 +170,9 @@ fn a_candidate_is_explained_by_what_is_next_to_it() {
     let replayed: Json = serde_json::from_str(&replayed).unwrap();
     assert_eq!(replayed["metrics"]["ttft_p90_ms"], step["values"]["ttft_p90_ms"], "{step}");
 
-    for (id, message) in [("99", "entries, not 99"), ("zzzz", "begins with"), ("ab", "four characters")] {
+    for (id, message) in
+        [("99", "entries, not 99"), ("zzzz", "hexadecimal"), ("ffff", "begins with"), ("ab", "4 or more")]
+    {
         let (_, error) = run_to(2, &["explain", arg(&out), id]);
         assert!(error.contains(message), "{error}");
     }

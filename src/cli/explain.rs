@@ -8,6 +8,7 @@ use super::shortlist::{Rebuilt, rebuild, workloads};
 use super::{CliError, Exit, terminal};
 use crate::archive::{RunData, RunDir};
 use crate::shortlist::{self, Assessor, Shortlist};
+use crate::space::identity;
 
 /// Explain one candidate of a run: what one step in each knob changes, where its requests' time
 /// goes, what came nearest to it
@@ -51,8 +52,8 @@ impl ExplainArgs {
     fn row(&self, data: &RunData, shortlist: &Shortlist) -> Result<usize, CliError> {
         let shown = self.run.display();
         let id = self.id.as_str();
-        // An id is longer than any rank.
-        if let Some(rank) = id.parse::<usize>().ok().filter(|_| id.len() < 4) {
+        // What is enough of an id is longer than any rank.
+        if let Some(rank) = id.parse::<usize>().ok().filter(|_| id.len() < identity::ID_DIGITS_ENOUGH) {
             let pick = shortlist.picks.iter().find(|pick| pick.rank == rank);
             return pick.map(|pick| pick.row).ok_or_else(|| {
                 let what = format!("{shown}: the shortlist has {} entries, not {rank}", shortlist.picks.len());
@@ -60,18 +61,10 @@ impl ExplainArgs {
             });
         }
         let evaluations = data.evaluations();
-        let mut matching =
-            (0..evaluations.len()).filter(|&row| data.study.space.id(&evaluations[row].candidate).starts_with(id));
-        let help = "ids are in shortlist.md, frontier.csv and report.html; four characters or more of one are enough";
-        let row = matching.next().filter(|_| id.len() >= 4);
-        let row = row
-            .ok_or_else(|| CliError::user(format!("{shown}: no candidate has an id that begins with `{id}`"), help))?;
-        if matching.next().is_some() {
-            return Err(CliError::user(
-                format!("{shown}: more than one candidate has an id that begins with `{id}`"),
-                help,
-            ));
-        }
+        let ids = evaluations.iter().enumerate().map(|(row, e)| (data.study.space.id(&e.candidate), row));
+        let row = identity::by_prefix(ids, id).map_err(|what| {
+            CliError::user(format!("{shown}: {what}"), "ids are in shortlist.md, frontier.csv and report.html")
+        })?;
         if evaluations[row].is_refused() {
             let reason = evaluations[row].reason.as_deref().unwrap_or("it was refused");
             return Err(CliError::user(

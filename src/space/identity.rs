@@ -9,6 +9,31 @@ use super::{Candidate, Space, Value};
 /// Hexadecimal digits of a candidate's id.
 pub const ID_DIGITS: usize = 12;
 
+/// Digits of an id that are enough where no other begins with them.
+pub const ID_DIGITS_ENOUGH: usize = 4;
+
+/// The one of `ids` that begins with `given`, in either case of letters.
+///
+/// # Errors
+/// What is wrong with `given`, to follow the name of the run.
+pub fn by_prefix<T>(ids: impl IntoIterator<Item = (String, T)>, given: &str) -> Result<T, String> {
+    if given.len() < ID_DIGITS_ENOUGH || !given.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(format!(
+            "`{given}` is not an id of a candidate: they are {ID_DIGITS} hexadecimal digits, of which the first \
+             {ID_DIGITS_ENOUGH} or more are enough"
+        ));
+    }
+    let wanted = given.to_ascii_lowercase();
+    let mut matching = ids.into_iter().filter(|(id, _)| id.starts_with(&wanted)).map(|(_, what)| what);
+    match (matching.next(), matching.next()) {
+        (Some(what), None) => Ok(what),
+        (Some(_), Some(_)) => {
+            Err(format!("more than one candidate has an id that begins with `{given}`: give more of it"))
+        }
+        (None, _) => Err(format!("no candidate has an id that begins with `{given}`")),
+    }
+}
+
 impl Space {
     /// The candidate's id: the first 12 hexadecimal digits of the SHA-256 of its active knobs as
     /// `name=value` lines sorted by name. Neither the order of knobs, nor the other levels of their
@@ -90,6 +115,19 @@ mod tests {
         // printf 'a=x\nb=p\n' | sha256sum
         let space = Space { knobs: vec![text("b", &["p"]), text("a", &["x"])] };
         assert_eq!(space.id(&Candidate { levels: [0, 0].into() }), "b947db5a8fd2");
+    }
+
+    #[test]
+    fn a_beginning_is_enough_where_it_is_of_one() {
+        let ids = || [("00aa11bb22cc", 1), ("00aa33dd44ee", 2)].map(|(id, n)| (id.to_owned(), n));
+        assert_eq!(by_prefix(ids(), "00AA1"), Ok(1));
+        assert_eq!(by_prefix(ids(), "00aa33dd44ee"), Ok(2));
+        let says = |given: &str| by_prefix(ids(), given).unwrap_err();
+        assert!(says("00aa").contains("more than one"));
+        assert!(says("00ab").contains("no candidate"));
+        for wrong in ["00a", "", "zzzz", "00aa11bb22cc0x"] {
+            assert!(says(wrong).contains("12 hexadecimal digits"), "{wrong}");
+        }
     }
 
     #[test]

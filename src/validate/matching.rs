@@ -5,7 +5,7 @@ use std::path::Path;
 use super::measured::Measurement;
 use crate::archive::RunData;
 use crate::search::Fidelity;
-use crate::space::identity::ID_DIGITS;
+use crate::space::identity::{self, ID_DIGITS};
 use crate::twin::metrics::Metric;
 use crate::workload::Workload;
 
@@ -33,19 +33,12 @@ impl Candidates {
         Candidates { ids, knobs }
     }
 
-    /// The candidate with this id; a beginning of six digits or more is enough where it is of one.
+    /// The candidate with this id, among those that were simulated whole.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// As [`identity::by_prefix`].
     pub fn find(&self, id: &str) -> Result<usize, String> {
-        let is_hex = id.len() >= 6 && id.bytes().all(|b| b.is_ascii_hexdigit());
-        let wanted = id.to_ascii_lowercase();
-        let mut matching = self.ids.iter().filter(|(own, _)| is_hex && own.starts_with(&wanted));
-        match (matching.next(), matching.next()) {
-            (Some((_, row)), None) => Ok(*row),
-            (Some(_), Some(_)) => Err(format!("`{id}` begins the ids of several candidates of the run")),
-            (None, _) => Err(format!("the run has no candidate `{id}` that was simulated whole")),
-        }
+        identity::by_prefix(self.ids.iter().cloned(), id).map_err(|what| format!("{what}, of those simulated whole"))
     }
 
     /// The candidate of a measurement: by what its file says, else by an id in the file's path.
