@@ -49,6 +49,7 @@ mod timing_calibration;
 mod timing_kinds;
 mod timing_memory;
 mod timing_perfdb;
+mod timing_relative;
 mod timing_roofline;
 mod timing_surface;
 mod trace_errors;

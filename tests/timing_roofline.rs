@@ -96,7 +96,7 @@ fn estimates_of_what_was_measured_are_as_good_as_stated() {
         let errors = errors(&all, &c);
         let [median, p90] = [0.5, 0.9].map(|q| percent(&errors, q));
         println!("{}: {} configurations, median {median:.1}%, p90 {p90:.1}%", dtype.name(), samples.len());
-        assert!(median < 7.0 && p90 < 22.0, "{}: median {median}%, p90 {p90}%", dtype.name());
+        assert!(median < 7.0 && p90 < 23.0, "{}: median {median}%, p90 {p90}%", dtype.name());
         assert!(samples.iter().all(|s| *Coefficients::of(&s.shape) == c));
     }
 }

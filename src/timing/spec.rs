@@ -18,10 +18,10 @@ pub enum TimingSpec {
     Fixed { prefill_ms: f64, decode_ms: f64 },
     /// From architecture and data sheet, with [`default_host_ms`].
     Roofline,
-    /// From measured tables; the roofline where there are none, which the provenance then says.
+    /// From measured tables; where there are none an estimate, which the provenance then says.
     Surface(SurfaceOptions),
-    /// From the measured tables of the user's own database; the roofline for workers that they do
-    /// not cover, which the provenance then says.
+    /// From the measured tables of the user's own database; an estimate for workers that they do not
+    /// cover, which the provenance then says.
     PerfDb(PerfDbOptions),
 }
 
@@ -62,20 +62,32 @@ impl TimingSpec {
                 check_ms("host_ms", options.host_ms.unwrap_or(0.0))?;
                 match surface::surface(shape, options)? {
                     Some(surface) => Ok(Timing::Surface(surface)),
-                    None => Ok(Timing::Roofline(Arc::new(Roofline::new(shape, self.host_ms(shape.backend))))),
+                    None => Ok(self.estimate(shape, options, None)),
                 }
             }
             TimingSpec::PerfDb(options) => {
                 check_ms("host_ms", options.surface.host_ms.unwrap_or(0.0))?;
-                Ok(perfdb::timing(shape, options)?.unwrap_or_else(|reason| {
-                    Timing::Roofline(Arc::new(Roofline::new(shape, self.host_ms(shape.backend)).because(reason)))
-                }))
+                Ok(perfdb::timing(shape, options)?
+                    .unwrap_or_else(|reason| self.estimate(shape, &options.surface, Some(reason))))
             }
         }
     }
 }
 
 impl TimingSpec {
+    /// The timing of a worker that was not measured: from its nearest relative, else from
+    /// architecture and data sheet.
+    fn estimate(&self, shape: &WorkerShape, options: &SurfaceOptions, reason: Option<String>) -> Timing {
+        if let Some(surface) = surface::estimated(shape, options, reason.as_deref()) {
+            return Timing::Surface(surface);
+        }
+        let roofline = Roofline::new(shape, self.host_ms(shape.backend));
+        Timing::Roofline(Arc::new(match reason {
+            None => roofline,
+            Some(reason) => roofline.because(reason),
+        }))
+    }
+
     /// Host time that a pass of this backend's workers has of its own, ms.
     pub fn host_ms(&self, backend: Backend) -> f64 {
         match self {

@@ -154,7 +154,8 @@ fn build(shape: &WorkerShape, options: &PerfDbOptions, choices: &[Choice], host_
             })
         } else {
             import(&db, shape, choice).map(|imported| {
-                let how = Expansion { kind: "perfdb", aic_parity: false, host_ms, backend: shape.backend };
+                let how =
+                    Expansion { kind: "perfdb", aic_parity: false, host_ms, backend: shape.backend, estimated: None };
                 Timing::Surface(Arc::new(Surface::expand(&imported.parts, &how)))
             })
         };

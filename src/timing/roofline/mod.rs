@@ -203,15 +203,20 @@ impl Roofline {
     }
 
     /// Everything but attention over the cache.
-    fn products_ms(&self, tokens: u64, sampled: u32) -> f64 {
+    pub(super) fn products_ms(&self, tokens: u64, sampled: u32) -> f64 {
         let x = tokens as f64;
         let visited = 1.0 - (self.ln_expert_missed * x).exp();
         let experts = (self.experts.read_ms * visited).max(self.experts.token_ms * x);
-        let lm_head = if sampled > 0 { self.lm_head.ms(f64::from(sampled)) } else { 0.0 };
+        let lm_head = if sampled > 0 { self.head_ms(sampled) } else { 0.0 };
         self.fixed_ms + self.dense.ms(x) + experts + lm_head + self.token_ms * x
     }
 
-    fn prefill_attention_ms(&self, load: &PassLoad) -> f64 {
+    /// The language-model head, for one sampled sequence or more.
+    pub(super) fn head_ms(&self, sampled: u32) -> f64 {
+        self.lm_head.ms(f64::from(sampled))
+    }
+
+    pub(super) fn prefill_attention_ms(&self, load: &PassLoad) -> f64 {
         if load.new_tokens == 0 {
             return 0.0;
         }
@@ -223,7 +228,7 @@ impl Roofline {
         self.prefill_ms + arithmetic.max(reading)
     }
 
-    fn decode_attention_ms(&self, seqs: u32, context_tokens: u64) -> f64 {
+    pub(super) fn decode_attention_ms(&self, seqs: u32, context_tokens: u64) -> f64 {
         if seqs == 0 {
             return 0.0;
         }

@@ -37,6 +37,7 @@ struct Wanted {
 }
 
 const HOPPER: &[&str] = &["h100_sxm", "h200_sxm"];
+const H200: &[&str] = &["h200_sxm"];
 const BLACKWELL: &[&str] = &["b200_sxm"];
 const ALL: &[&str] = &["h100_sxm", "h200_sxm", "b200_sxm"];
 const GRIDS: &[&str] = &["vllm", "sglang"];
@@ -100,11 +101,16 @@ const WANTED: &[Wanted] = &[
     dense(BLACKWELL, VLLM, LLAMA_70B, &["nvfp4"]),
     split(HOPPER, TRTLLM, QWEN_235B, &["fp8_block", "fp8_block_kvbf16"], &[4]),
     whole(HOPPER, TRTLLM, QWEN_235B, &["fp8_block", "fp8_block_kvbf16"]),
-    split(BLACKWELL, VLLM, MINIMAX, &["fp8", "nvfp4"], &[1, 2, 4]),
+    split(BLACKWELL, VLLM, MINIMAX, &["fp8"], &[1, 2, 4]),
+    split(BLACKWELL, VLLM, MINIMAX, &["nvfp4"], EVERY),
     whole(BLACKWELL, VLLM, MINIMAX, &["fp8", "nvfp4"]),
     split(HOPPER, VLLM, MINIMAX, &["fp8_block"], &[2, 4]),
     whole(HOPPER, VLLM, MINIMAX, &["fp8_block"]),
+    // Blocks of 128 do not divide its experts by 8.
+    split(H200, VLLM, MINIMAX, &["fp8"], &[8]),
     split(ALL, VLLM, GPT_OSS, &["mxfp4", "mxfp4_kvfp8"], EVERY),
+    split(H200, TRTLLM, GPT_OSS, &["mxfp4"], &[1]),
+    split(BLACKWELL, TRTLLM, GPT_OSS, &["mxfp4_mxfp8_kvfp8"], &[1]),
 ];
 
 /// The axes of attention: batches are powers of two, lengths on the boundaries of cells.

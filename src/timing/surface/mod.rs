@@ -3,12 +3,14 @@
 //! * [`library`]: the measured tables and how they are packed into the binary;
 //!   [`distill`] makes them from decomposed surfaces.
 //! * `select`: which tables answer for a worker.
+//! * [`relative`]: which tables stand for a worker that was not measured.
 //! * `tables`: the tables expanded for asking, one shared copy per worker shape.
 
 mod cells;
 pub mod distill;
 pub mod library;
 pub mod parts;
+pub mod relative;
 mod select;
 mod tables;
 
@@ -90,7 +92,32 @@ fn shared(selection: Selection, backend: Backend, options: &SurfaceOptions) -> A
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     let surface = shared.entry(key).or_insert_with(|| {
         let parts = library::embedded().parts(selection);
-        Arc::new(Surface::expand(&parts, &Expansion { kind: "surface", aic_parity, host_ms, backend }))
+        Arc::new(Surface::expand(&parts, &Expansion { kind: "surface", aic_parity, host_ms, backend, estimated: None }))
     });
     Arc::clone(surface)
+}
+
+/// The surface of a worker that was not measured, from its nearest measured relative; `None` where
+/// there is none better than the roofline, and in parity with the source. `reason` says why there is
+/// no measurement, where that is known.
+pub(super) fn estimated(shape: &WorkerShape, options: &SurfaceOptions, reason: Option<&str>) -> Option<Arc<Surface>> {
+    if options.aic_parity || options.quant.is_some() {
+        return None;
+    }
+    type Key = (String, u64);
+    static SHARED: LazyLock<Mutex<BTreeMap<Key, Option<Arc<Surface>>>>> = LazyLock::new(Mutex::default);
+
+    let host_ms = options.host_ms(shape.backend);
+    let key = (format!("{shape:?} {:?} {reason:?}", options.expert_parallel), host_ms.to_bits());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = shared.entry(key).or_insert_with(|| {
+        let library = library::embedded();
+        let relative = relative::nearest(library, shape, options, |_| true)?;
+        let mut parts = relative::parts(library, &relative, shape);
+        if let Some(reason) = reason {
+            parts.label += &format!("; {reason}");
+        }
+        Some(Arc::new(relative::expand(&parts, &relative, shape, host_ms)))
+    });
+    made.clone()
 }

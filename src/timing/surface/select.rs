@@ -81,7 +81,7 @@ fn weight_variants(shape: &WorkerShape) -> &'static [(&'static str, &'static str
     match (shape.backend, shape.dtype) {
         (Backend::Vllm, Dtype::Bf16) => &[("vllm", "bf16")],
         (Backend::Vllm, Dtype::Fp8) if shape.model.moe.is_some() && !blackwell => {
-            &[("vllm", "fp8_block"), ("vllm", "fp8mix_kvbf16")]
+            &[("vllm", "fp8_block"), ("vllm", "fp8mix_kvbf16"), ("vllm", "fp8")]
         }
         (Backend::Vllm, Dtype::Fp8) => &[
             ("vllm", "fp8_static"),
@@ -102,7 +102,8 @@ fn weight_variants(shape: &WorkerShape) -> &'static [(&'static str, &'static str
         }
         (Backend::Trtllm, Dtype::Nvfp4) => &[("trtllm", "nvfp4")],
         (Backend::Vllm, Dtype::Mxfp4) => &[("vllm", "mxfp4"), ("vllm", "mxfp4_kvfp8")],
-        (Backend::Sglang | Backend::Trtllm, Dtype::Mxfp4) => &[],
+        (Backend::Trtllm, Dtype::Mxfp4) => &[("trtllm", "mxfp4_mxfp8_kvfp8"), ("trtllm", "mxfp4")],
+        (Backend::Sglang, Dtype::Mxfp4) => &[],
     }
 }
 

@@ -24,6 +24,8 @@ pub(in crate::timing) struct Expansion {
     pub aic_parity: bool,
     pub host_ms: f64,
     pub backend: Backend,
+    /// Where the parts are an estimate: its error, percent.
+    pub estimated: Option<f64>,
 }
 
 /// The pass times of one worker.
@@ -55,6 +57,7 @@ pub struct Surface {
     kind: &'static str,
     label: String,
     source: String,
+    estimated: Option<f64>,
 }
 
 impl Surface {
@@ -101,6 +104,7 @@ impl Surface {
             kind: how.kind,
             label: parts.label.clone(),
             source: parts.source.clone(),
+            estimated: how.estimated,
         }
     }
 
@@ -131,6 +135,7 @@ impl Surface {
             kind: self.kind,
             label: format!("{}; {}", self.label, factors.words()),
             source: self.source.clone(),
+            estimated: self.estimated,
         })
     }
 
@@ -144,9 +149,12 @@ impl Surface {
         let parity = if self.aic_parity { "; AIC parity" } else { "" };
         Provenance {
             kind: self.kind,
-            label: format!("measured: {}{parity}", self.label),
+            label: match self.estimated {
+                None => format!("measured: {}{parity}", self.label),
+                Some(percent) => format!("estimated, +-{percent}% ({}{parity})", self.label),
+            },
             source: self.source.clone(),
-            estimated: None,
+            estimated: self.estimated,
         }
     }
 
@@ -331,7 +339,7 @@ impl Dense {
 }
 
 /// Linear between knots, constant before the first, extended after the last.
-fn interpolate(knots: &[(f64, f64)], x: f64) -> f64 {
+pub(super) fn interpolate(knots: &[(f64, f64)], x: f64) -> f64 {
     if x <= knots[0].0 {
         return knots[0].1;
     }
