@@ -180,6 +180,8 @@ fn a_tier_that_nobody_needs_changes_nothing() {
         // Tiers are for workers of one rank that draft nothing.
         (pool(&mut deployment).engine.attention_dp, pool(&mut deployment).engine.speculation) = (1, None);
         let plain = without_tiers(simulate(&deployment, &workload, seed, true));
+        // Nor do routers look for what is there.
+        (deployment.router.host_hit_weight, deployment.router.disk_hit_weight) = (0.0, 0.0);
         // Slow enough that a single restoration would show.
         let disk = Some(tier(1 << 20, 0.001, 100.0));
         pool(&mut deployment).engine.tiers =

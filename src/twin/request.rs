@@ -76,9 +76,15 @@ impl Breaks {
         self.since_ms = now_ms;
     }
 
-    /// Whether it waits for a place again.
-    pub fn is_on(&self) -> bool {
-        !self.since_ms.is_nan()
+    /// The part of its time that the break in which it is belongs to.
+    fn part(&self) -> Option<Part> {
+        if !self.since_ms.is_nan() {
+            Some(Part::Preempted)
+        } else if !self.again_ms.is_nan() {
+            Some(Part::Recomputed)
+        } else {
+            None
+        }
     }
 
     /// It has a place again.
@@ -111,8 +117,8 @@ impl RequestState {
     pub fn part(&self) -> Part {
         if self.admitted_ms.is_nan() {
             Part::Queue
-        } else if self.breaks.is_on() {
-            Part::Preempted
+        } else if let Some(part) = self.breaks.part() {
+            part
         } else if self.first_token_ms.is_nan() {
             Part::Prefill
         } else {

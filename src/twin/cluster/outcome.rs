@@ -60,6 +60,7 @@ impl RequestRecord {
         self.queue_ms -= tiers.waits_ms[Part::Queue as usize];
         self.prefill_ms -= tiers.waits_ms[Part::Prefill as usize];
         self.preempted_ms -= tiers.waits_ms[Part::Preempted as usize];
+        self.recomputed_ms -= tiers.waits_ms[Part::Recomputed as usize];
         self.decode_ms -= tiers.waits_ms[Part::Decode as usize];
         (self.host_tokens, self.disk_tokens) = (tiers.host_tokens, tiers.disk_tokens);
         self.tier_wait_ms = tiers.waits_ms.iter().sum();

@@ -64,7 +64,7 @@ pub struct TierRecord {
     /// Prompt tokens brought from disk for that admission.
     pub disk_tokens: u32,
     /// Time spent waiting for transfers, ms, by the [`Part`] of its time that it would otherwise be.
-    pub waits_ms: [f64; 4],
+    pub waits_ms: [f64; 5],
 }
 
 /// A part of a request's time.
@@ -76,6 +76,8 @@ pub enum Part {
     Prefill,
     /// After a preemption.
     Preempted,
+    /// Computing again what a preemption lost; a wait there is one after its worker died.
+    Recomputed,
     /// After its first token otherwise.
     Decode,
 }

@@ -20,7 +20,7 @@ pub(super) struct Guest {
     client: u32,
     since_ms: f64,
     /// By [`Part`].
-    waits_ms: [f64; 4],
+    waits_ms: [f64; 5],
     rounds: u32,
     /// It computes what GPU memory does not hold.
     pub computes: bool,
@@ -38,7 +38,7 @@ impl Default for Guest {
             awaits: NONE,
             client: 0,
             since_ms: 0.0,
-            waits_ms: [0.0; 4],
+            waits_ms: [0.0; 5],
             rounds: 0,
             computes: false,
             promoted: (0, 0),
