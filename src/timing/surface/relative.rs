@@ -119,7 +119,7 @@ pub fn parts(library: &Library, relative: &Relative, shape: &WorkerShape) -> Par
         over(&|r| r.decode_attention_ms(seqs, u64::from(seqs) * u64::from(context)))
     });
     let context = carried(&theirs.context, &theirs.context_axes, &|seqs, length| {
-        let load = (0..seqs).fold(PassLoad::default(), |load, _| load.with_prefill(length.into(), 0, true));
+        let load = (0..seqs).fold(PassLoad::default(), |load, _| load.with_prefill(length, 0, true));
         over(&|r| r.prefill_attention_ms(&load))
     });
     Parts {
