@@ -39,6 +39,9 @@ struct ReplayArgs {
     /// Simulations of each case
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Only the case of this name, for a profiler [default: all]
+    #[arg(long, value_name = "NAME")]
+    case: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -47,19 +50,33 @@ struct ReplayArgs {
 /// Times or measures, and prints.
 ///
 /// # Errors
-/// A trace or a table that cannot be read.
+/// A trace or a table that cannot be read; a case that there is not.
 pub fn run(args: &BenchArgs) -> Result<Exit, CliError> {
     let args = match &args.what {
         What::Replay(args) => args,
         What::Growth(args) => return growth::run(args),
         What::Search(args) => return super::bench_search::run(args),
     };
+    let cases = chosen(args.case.as_deref())?;
     let mut workload = match &args.trace {
         Some(path) => load(&WorkloadSpec::trace(path))?,
         None => generate(&cases::like_conversation())?,
     };
-    let timed: Vec<Timed> = cases::cases().iter().map(|case| time(case, &mut workload, args.runs)).collect();
+    let timed: Vec<Timed> = cases.iter().map(|case| time(case, &mut workload, args.runs)).collect();
     terminal::emit(if args.json { json_of(&workload, &timed) } else { table(&workload, &timed) })
+}
+
+/// All cases, or the one of this name.
+fn chosen(name: Option<&str>) -> Result<Vec<Case>, CliError> {
+    let mut cases = cases::cases();
+    if let Some(name) = name {
+        let names: Vec<&str> = cases.iter().map(|case| case.name).collect();
+        let unknown =
+            || CliError::user(format!("--case: there is no {name:?}"), format!("one of {}", names.join(", ")));
+        let at = cases.iter().position(|case| case.name == name).ok_or_else(unknown)?;
+        cases = vec![cases.swap_remove(at)];
+    }
+    Ok(cases)
 }
 
 struct Timed {
