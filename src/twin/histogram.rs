@@ -28,10 +28,13 @@ fn bucket(ms: f64) -> usize {
     ((ms.to_bits() >> SHIFT).saturating_sub(LOWEST) as usize).min(BUCKETS - 1)
 }
 
+/// The lower edge of a bucket.
+fn low(bucket: usize) -> f64 {
+    f64::from_bits((bucket as u64 + LOWEST) << SHIFT)
+}
+
 fn middle(bucket: usize) -> f64 {
-    let low = f64::from_bits((bucket as u64 + LOWEST) << SHIFT);
-    let high = f64::from_bits((bucket as u64 + LOWEST + 1) << SHIFT);
-    0.5 * (low + high)
+    0.5 * (low(bucket) + low(bucket + 1))
 }
 
 impl Histogram {
@@ -52,14 +55,28 @@ impl Histogram {
         self.spread(from, to, bucket(ms(from)), bucket(ms(to - 1)), ms, weight);
     }
 
+    /// Bucket by bucket: where the samples leave one is foretold from how they begin in it, as they change
+    /// almost evenly, and found by bisection where that is not it.
     fn spread(&mut self, from: u64, to: u64, first: usize, last: usize, ms: impl Fn(u64) -> f64 + Copy, weight: u64) {
-        if first == last {
-            self.counts[first] += (to - from) * weight;
-            return;
+        let (mut at, mut within) = (from, first);
+        while within != last {
+            let (here, step) = (ms(at), ms(at + 1) - ms(at));
+            let edge = low(if step > 0.0 { within + 1 } else { within });
+            let guess = at.saturating_add(((edge - here) / step) as u64).clamp(at + 1, to - 1);
+            let (mut inside, mut outside) = (at, to - 1);
+            for probe in [guess, guess + 1] {
+                if inside < probe && probe < outside {
+                    if bucket(ms(probe)) == within { inside = probe } else { outside = probe }
+                }
+            }
+            while outside - inside > 1 {
+                let middle = inside + (outside - inside) / 2;
+                if bucket(ms(middle)) == within { inside = middle } else { outside = middle }
+            }
+            self.counts[within] += (outside - at) * weight;
+            (at, within) = (outside, bucket(ms(outside)));
         }
-        let middle = from + (to - from) / 2;
-        self.spread(from, middle, first, bucket(ms(middle - 1)), ms, weight);
-        self.spread(middle, to, bucket(ms(middle)), last, ms, weight);
+        self.counts[last] += (to - at) * weight;
     }
 
     /// Number of samples.
@@ -105,17 +122,29 @@ mod tests {
 
     #[test]
     fn runs_count_like_single_samples() {
-        let ms = |k: u64| 5.0 + 0.01 * k as f64;
-        let (mut one, mut run) = (Histogram::default(), Histogram::default());
-        let mut sum = 0.0;
-        for k in 3..900 {
-            one.add(ms(k), 7);
-            sum += ms(k);
+        let shapes = [
+            (5.0, 0.01, 0.0),
+            (5.0, 1e-6, 0.0),
+            (50.0, -0.04, 0.0),
+            (5.0, 0.01, -2e-6),
+            (5.0, 0.0, 1e-4),
+            (5.0, 0.0, 0.0),
+            (1e-9, 1e-7, 0.0),
+            (1.0, 7.0, 3.0),
+        ];
+        for (base, slope, curve) in shapes {
+            let ms = |k: u64| base + k as f64 * (slope + k as f64 * curve);
+            let (mut one, mut run) = (Histogram::default(), Histogram::default());
+            let mut sum = 0.0;
+            for k in 3..900 {
+                one.add(ms(k), 7);
+                sum += ms(k);
+            }
+            run.add_run(3, 900, ms, sum, 7);
+            assert_eq!(one.counts, run.counts, "{base} {slope} {curve}");
+            assert_eq!(one.total(), run.total());
+            assert!((one.mean() - run.mean()).abs() < 1e-9 * one.mean());
         }
-        run.add_run(3, 900, ms, sum, 7);
-        assert_eq!(one.counts, run.counts);
-        assert_eq!(one.total(), run.total());
-        assert!((one.mean() - run.mean()).abs() < 1e-9);
     }
 
     #[test]
