@@ -1,5 +1,7 @@
 //! The state of requests during a simulation, one array for all workers.
 
+use std::num::NonZeroU32;
+
 use super::kv::tier::{Part, Tiers};
 use super::outcome::Status;
 use crate::workload::Workload;
@@ -37,8 +39,8 @@ pub struct RequestState {
     pub retries: u32,
     /// It came from a dead worker with tokens, and has emitted none on its new one.
     pub moved: bool,
-    /// Where its time went that preemption cost.
-    pub breaks: Breaks,
+    /// Place of its [`Breaks`] once it has lost its place for the first time.
+    pub breaks: Option<NonZeroU32>,
     pub worker: u32,
     /// Worker that computes its prompt for another; `u32::MAX` for none.
     pub prefill_worker: u32,
@@ -50,7 +52,7 @@ pub struct RequestState {
     pub decoding: bool,
 }
 
-/// Time lost to preemptions, ms.
+/// Time lost to preemptions, ms. Few requests have any: they are kept beside the states.
 #[derive(Clone, Copy, Debug)]
 pub struct Breaks {
     /// When it lost its place, while it waits for another.
@@ -67,11 +69,11 @@ pub struct Breaks {
 
 impl Breaks {
     /// None so far.
-    pub const NONE: Breaks =
+    const NONE: Breaks =
         Breaks { since_ms: f64::NAN, again_ms: f64::NAN, preempted_ms: 0.0, recomputed_ms: 0.0, before_first_ms: 0.0 };
 
     /// It loses its place.
-    pub fn stop(&mut self, now_ms: f64) {
+    fn stop(&mut self, now_ms: f64) {
         self.end(now_ms, false);
         self.since_ms = now_ms;
     }
@@ -88,7 +90,7 @@ impl Breaks {
     }
 
     /// It has a place again.
-    pub fn restart(&mut self, now_ms: f64) {
+    fn restart(&mut self, now_ms: f64) {
         if !self.since_ms.is_nan() {
             self.preempted_ms += now_ms - self.since_ms;
             (self.since_ms, self.again_ms) = (f64::NAN, now_ms);
@@ -96,7 +98,7 @@ impl Breaks {
     }
 
     /// It emits a token out of a prompt: what was lost is there again.
-    pub fn end(&mut self, now_ms: f64, is_first: bool) {
+    fn end(&mut self, now_ms: f64, is_first: bool) {
         if !self.again_ms.is_nan() {
             self.recomputed_ms += now_ms - self.again_ms;
             self.again_ms = f64::NAN;
@@ -114,10 +116,10 @@ impl RequestState {
     }
 
     /// The part of its time in which it is while it waits.
-    pub fn part(&self) -> Part {
+    pub fn part(&self, lost: &Breaks) -> Part {
         if self.admitted_ms.is_nan() {
             Part::Queue
-        } else if let Some(part) = self.breaks.part() {
+        } else if let Some(part) = lost.part() {
             part
         } else if self.first_token_ms.is_nan() {
             Part::Prefill
@@ -127,11 +129,24 @@ impl RequestState {
     }
 }
 
+/// The times lost to preemptions of all requests that lost any; the first entry stands for all others.
+#[derive(Debug)]
+pub struct Losses(Vec<Breaks>);
+
+impl Losses {
+    /// Of a request.
+    pub fn of(&self, state: &RequestState) -> &Breaks {
+        &self.0[state.breaks.map_or(0, NonZeroU32::get) as usize]
+    }
+}
+
 /// What engines share while they run: the workload, the requests, the tallies.
 pub struct Requests<'a> {
     pub workload: &'a Workload,
     pub states: Vec<RequestState>,
     pub tally: super::tally::Tally,
+    /// Time lost to preemptions.
+    pub losses: Losses,
     /// KV tiers below GPU memory.
     pub tiers: Tiers,
     /// Filled with what became visible outside an engine, when somebody listens.
@@ -181,7 +196,7 @@ impl<'a> Requests<'a> {
                 preemptions: 0,
                 retries: 0,
                 moved: false,
-                breaks: Breaks::NONE,
+                breaks: None,
                 worker: u32::MAX,
                 prefill_worker: u32::MAX,
                 transfer_ms: f64::NAN,
@@ -190,7 +205,39 @@ impl<'a> Requests<'a> {
                 decoding: false,
             })
             .collect();
-        Requests { workload, states, tally: Default::default(), tiers: Tiers::default(), edges: None }
+        Requests {
+            workload,
+            states,
+            tally: Default::default(),
+            losses: Losses(vec![Breaks::NONE]),
+            tiers: Tiers::default(),
+            edges: None,
+        }
+    }
+
+    /// A request loses its place.
+    pub fn stop(&mut self, now_ms: f64, request: u32) {
+        let state = &mut self.states[request as usize];
+        let place = *state.breaks.get_or_insert_with(|| {
+            self.losses.0.push(Breaks::NONE);
+            NonZeroU32::new(self.losses.0.len() as u32 - 1).expect("the first entry is nobody's")
+        });
+        self.losses.0[place.get() as usize].stop(now_ms);
+    }
+
+    /// A request has a place, perhaps again.
+    pub fn restart(&mut self, now_ms: f64, request: u32) {
+        if let Some(place) = self.states[request as usize].breaks {
+            self.losses.0[place.get() as usize].restart(now_ms);
+        }
+    }
+
+    /// A request emits a token out of a prompt, perhaps one that was computed again.
+    pub fn resume(&mut self, now_ms: f64, request: u32) {
+        let state = &self.states[request as usize];
+        if let Some(place) = state.breaks {
+            self.losses.0[place.get() as usize].end(now_ms, state.first_token_ms.is_nan());
+        }
     }
 
     /// Records an edge for whoever listens.

@@ -84,47 +84,153 @@ impl Sla {
     }
 }
 
-/// A time of a request, NaN where it does not apply.
-type Field = fn(&RequestRecord) -> f64;
+/// Times of requests as integers that are in the order of `f64::total_cmp`: they sort faster.
+#[derive(Debug, Default)]
+struct Times(Vec<u64>);
+
+impl Times {
+    /// Takes in a time; NaN stands for one that does not apply.
+    fn add(&mut self, ms: f64) {
+        if !ms.is_nan() {
+            let bits = ms.to_bits();
+            self.0.push(if bits >> 63 == 0 { bits | 1 << 63 } else { !bits });
+        }
+    }
+
+    fn value(key: u64) -> f64 {
+        f64::from_bits(if key >> 63 == 1 { key & !(1 << 63) } else { !key })
+    }
+
+    fn sort(&mut self) {
+        self.0.sort_unstable();
+    }
+
+    fn mean(&self) -> f64 {
+        self.0.iter().map(|&key| Times::value(key)).sum::<f64>() / self.0.len() as f64
+    }
+
+    /// Nearest-rank quantile of sorted times, NaN without any.
+    fn quantile(&self, q: f64) -> f64 {
+        if self.0.is_empty() { f64::NAN } else { Times::value(self.0[rank(self.0.len(), q)]) }
+    }
+}
+
+/// What metrics need to know of the requests.
+#[derive(Debug)]
+pub struct Gathered {
+    sla: Sla,
+    count: u64,
+    completed: u64,
+    rejected: u64,
+    failed: u64,
+    unfinished: u64,
+    retries: u64,
+    ttft: Times,
+    tpot: Times,
+    e2e: Times,
+    queue: Times,
+    input_tokens: u64,
+    output_tokens: u64,
+    reused_tokens: u64,
+    tier_wait: Times,
+    host_tokens: u64,
+    disk_tokens: u64,
+    /// Tokens per second that each user sees: sum and number.
+    rates: (f64, u64),
+    /// Requests that kept every bound, and their tokens.
+    good: (u64, u64),
+}
+
+impl Gathered {
+    /// Nothing yet, of about so many requests.
+    pub fn new(requests: usize, sla: &Sla) -> Self {
+        let times = || Times(Vec::with_capacity(requests));
+        Gathered {
+            sla: *sla,
+            count: 0,
+            completed: 0,
+            rejected: 0,
+            failed: 0,
+            unfinished: 0,
+            retries: 0,
+            ttft: times(),
+            tpot: times(),
+            e2e: times(),
+            queue: times(),
+            input_tokens: 0,
+            output_tokens: 0,
+            reused_tokens: 0,
+            tier_wait: Times::default(),
+            host_tokens: 0,
+            disk_tokens: 0,
+            rates: (0.0, 0),
+            good: (0, 0),
+        }
+    }
+
+    /// Takes in one request.
+    pub fn add(&mut self, r: &RequestRecord) {
+        self.count += 1;
+        self.retries += u64::from(r.retries);
+        match r.status {
+            Status::Completed => {}
+            Status::Rejected => self.rejected += 1,
+            Status::Failed => self.failed += 1,
+            Status::Unfinished => self.unfinished += 1,
+        }
+        if r.status != Status::Completed {
+            return;
+        }
+        self.completed += 1;
+        self.ttft.add(r.ttft_ms);
+        self.tpot.add(r.tpot_ms);
+        self.e2e.add(r.e2e_ms);
+        self.queue.add(r.queue_ms);
+        self.input_tokens += u64::from(r.input_tokens);
+        self.output_tokens += u64::from(r.output_tokens);
+        self.reused_tokens += u64::from(r.reused_tokens);
+        self.tier_wait.add(r.tier_wait_ms);
+        self.host_tokens += u64::from(r.host_tokens);
+        self.disk_tokens += u64::from(r.disk_tokens);
+        let rate = MS_PER_S / r.tpot_ms;
+        if rate.is_finite() {
+            self.rates = (self.rates.0 + rate, self.rates.1 + 1);
+        }
+        if self.sla.is_met_by(r) {
+            self.good = (self.good.0 + 1, self.good.1 + u64::from(r.output_tokens));
+        }
+    }
+}
 
 /// Computes every metric of the contract.
-pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, sla: &Sla) -> Metrics {
+pub fn metrics(mut requests: Gathered, tally: &Tally, cluster: &ClusterUse) -> Metrics {
     use Metric::*;
     let mut values = [f64::NAN; METRIC_COUNT];
     let mut set = |metric: Metric, value: f64| values[metric as usize] = value;
-    let done = || records.iter().filter(|r| r.status == Status::Completed);
 
-    let sorted = |field: Field| {
-        let mut values: Vec<f64> = done().map(field).filter(|v| !v.is_nan()).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        values
-    };
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let quantile = |values: &[f64], q| if values.is_empty() { f64::NAN } else { values[rank(values.len(), q)] };
-    let spreads: [(Field, [Metric; 5]); 3] = [
-        (|r| r.ttft_ms, [TtftMean, TtftP50, TtftP90, TtftP95, TtftP99]),
-        (|r| r.tpot_ms, [TpotMean, TpotP50, TpotP90, TpotP95, TpotP99]),
-        (|r| r.e2e_ms, [E2eMean, E2eP50, E2eP90, E2eP95, E2eP99]),
+    let spreads = [
+        (&mut requests.ttft, [TtftMean, TtftP50, TtftP90, TtftP95, TtftP99]),
+        (&mut requests.tpot, [TpotMean, TpotP50, TpotP90, TpotP95, TpotP99]),
+        (&mut requests.e2e, [E2eMean, E2eP50, E2eP90, E2eP95, E2eP99]),
     ];
-    for (field, [average, p50, p90, p95, p99]) in spreads {
-        let values = sorted(field);
-        set(average, mean(&values));
+    for (times, [average, p50, p90, p95, p99]) in spreads {
+        times.sort();
+        set(average, times.mean());
         for (metric, q) in [(p50, 0.5), (p90, 0.9), (p95, 0.95), (p99, 0.99)] {
-            set(metric, quantile(&values, q));
+            set(metric, times.quantile(q));
         }
     }
     set(ItlMean, tally.itl.mean());
     for (metric, q) in [(ItlP50, 0.5), (ItlP90, 0.9), (ItlP95, 0.95), (ItlP99, 0.99)] {
         set(metric, tally.itl.quantile(q));
     }
-    let queue = sorted(|r| r.queue_ms);
-    set(QueueMean, mean(&queue));
-    set(QueueP90, quantile(&queue, 0.9));
+    requests.queue.sort();
+    set(QueueMean, requests.queue.mean());
+    set(QueueP90, requests.queue.quantile(0.9));
 
     let duration_s = cluster.duration_ms / MS_PER_S;
-    let total = |field: fn(&RequestRecord) -> u32| done().map(|r| u64::from(field(r))).sum::<u64>() as f64;
-    let (input, output) = (total(|r| r.input_tokens), total(|r| r.output_tokens));
-    let completed = done().count() as f64;
+    let (input, output) = (requests.input_tokens as f64, requests.output_tokens as f64);
+    let completed = requests.completed as f64;
     let gpu_hours = cluster.gpu_ms / MS_PER_HOUR;
     let gpus_mean = cluster.gpu_ms / cluster.duration_ms;
     let cost = gpu_hours * cluster.usd_per_gpu_hour;
@@ -132,14 +238,12 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     set(OutputTokensPerSPerGpu, output / duration_s / gpus_mean);
     set(InputTokensPerS, input / duration_s);
     set(RequestsPerS, completed / duration_s);
-    let rates: Vec<f64> = done().map(|r| MS_PER_S / r.tpot_ms).filter(|v| v.is_finite()).collect();
-    set(TokensPerSPerUser, mean(&rates));
-    if !sla.is_empty() {
-        let good = || records.iter().filter(|r| sla.is_met_by(r));
-        let count = good().count() as f64;
+    set(TokensPerSPerUser, requests.rates.0 / requests.rates.1 as f64);
+    if !requests.sla.is_empty() {
+        let (count, tokens) = (requests.good.0 as f64, requests.good.1 as f64);
         set(GoodputRps, count / duration_s);
-        set(GoodputTokensPerS, good().map(|r| f64::from(r.output_tokens)).sum::<f64>() / duration_s);
-        set(SlaAttainment, count / records.len() as f64);
+        set(GoodputTokensPerS, tokens / duration_s);
+        set(SlaAttainment, count / requests.count as f64);
         set(UsdPerKreqGood, cost / count * 1e3);
     }
     set(GpuHours, gpu_hours);
@@ -147,28 +251,27 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
     set(UsdPerMtokOutput, cost / output * 1e6);
     set(GpusMean, gpus_mean);
     set(GpusPeak, f64::from(cluster.gpus_peak));
-    set(PrefixReuseRatio, total(|r| r.reused_tokens) / input);
+    set(PrefixReuseRatio, requests.reused_tokens as f64 / input);
     if let Some(tiers) = &cluster.tiers {
-        let waits = sorted(|r| r.tier_wait_ms);
-        set(HostHitTokens, total(|r| r.host_tokens));
-        set(DiskHitTokens, total(|r| r.disk_tokens));
+        requests.tier_wait.sort();
+        set(HostHitTokens, requests.host_tokens as f64);
+        set(DiskHitTokens, requests.disk_tokens as f64);
         set(HostTransferGb, tiers.host_bytes / BYTES_PER_GB);
         set(DiskTransferGb, tiers.disk_bytes / BYTES_PER_GB);
-        set(TierWaitMean, mean(&waits));
-        set(TierWaitP90, quantile(&waits, 0.9));
+        set(TierWaitMean, requests.tier_wait.mean());
+        set(TierWaitP90, requests.tier_wait.quantile(0.9));
     }
     set(Preemptions, tally.preemptions as f64);
     set(RecomputedTokens, tally.recomputed_tokens as f64);
     set(ScaleEvents, cluster.scale_events as f64);
     set(KvUtilMean, tally.held_block_ms / cluster.kv_block_ms);
-    let with = |status: Status| records.iter().filter(|r| r.status == status).count() as f64;
     set(Completed, completed);
-    set(Rejected, with(Status::Rejected));
+    set(Rejected, requests.rejected as f64);
     set(RejectedByRouter, cluster.routed.refused as f64);
     set(OverlapRegret, cluster.routed.missed_blocks as f64 / cluster.routed.prompt_blocks as f64);
-    set(Failed, with(Status::Failed));
-    set(Retries, records.iter().map(|r| f64::from(r.retries)).sum());
-    set(Unfinished, with(Status::Unfinished));
+    set(Failed, requests.failed as f64);
+    set(Retries, requests.retries as f64);
+    set(Unfinished, requests.unfinished as f64);
     set(DurationS, duration_s);
     // A ratio over nothing is not infinite, it does not apply.
     values.iter_mut().filter(|v| v.is_infinite()).for_each(|v| *v = f64::NAN);
@@ -178,6 +281,18 @@ pub fn metrics(records: &[RequestRecord], tally: &Tally, cluster: &ClusterUse, s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_times_are_in_total_order() {
+        let mut ordered = [f64::NEG_INFINITY, -2.5, -1e-300, -0.0, 0.0, 1e-300, 2.5, f64::INFINITY];
+        let mut times = Times::default();
+        ordered.iter().rev().for_each(|&ms| times.add(ms));
+        times.add(f64::NAN);
+        times.sort();
+        ordered.sort_unstable_by(f64::total_cmp);
+        let values: Vec<u64> = times.0.iter().map(|&key| Times::value(key).to_bits()).collect();
+        assert_eq!(values, ordered.map(f64::to_bits));
+    }
 
     #[test]
     fn ranks_round_half_away_from_zero() {

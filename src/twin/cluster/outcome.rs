@@ -5,7 +5,7 @@ use crate::twin::kv::tier::{Part, TierRecord};
 use crate::twin::outcome::{Outcome, RequestRecord, Status};
 use crate::twin::request::{Breaks, RequestState};
 use crate::twin::router::Summary;
-use crate::twin::tally::{ClusterUse, TierUse, metrics};
+use crate::twin::tally::{ClusterUse, Gathered, TierUse, metrics};
 use crate::workload::Request;
 
 impl Cluster<'_> {
@@ -13,25 +13,24 @@ impl Cluster<'_> {
         let states = &self.requests.states;
         let end = states.iter().map(|s| s.last_token_ms).filter(|t| !t.is_nan()).fold(0.0, f64::max);
         let measured_from_ms = self.requests.workload.measured_from_ms;
-        let is_measured = |t: &f64| *t >= measured_from_ms;
+        let is_measured = |t: &f64| measured_from_ms <= 0.0 || *t >= measured_from_ms;
         let start = states.iter().map(|s| s.arrival_ms).filter(is_measured).fold(f64::INFINITY, f64::min);
-        let mut records: Vec<RequestRecord> =
-            states.iter().zip(&self.requests.workload.requests).map(|(s, r)| s.record(r, self.request_ms)).collect();
-        if self.requests.tiers.is_on() {
-            for (request, record) in records.iter_mut().enumerate() {
-                if let Some(tiers) = self.requests.tiers.of_request(request as u32) {
-                    record.add_tiers(&tiers);
-                }
+        let mut gathered = Gathered::new(states.len(), &self.deployment.sla);
+        let mut records = per_request.then(|| Vec::with_capacity(states.len()));
+        for (index, (state, request)) in states.iter().zip(&self.requests.workload.requests).enumerate() {
+            let mut record = state.record(request, self.requests.losses.of(state), self.request_ms);
+            if self.requests.tiers.is_on()
+                && let Some(tiers) = self.requests.tiers.of_request(index as u32)
+            {
+                record.add_tiers(&tiers);
+            }
+            if record.arrival_ms.is_nan() || is_measured(&record.arrival_ms) {
+                gathered.add(&record);
+            }
+            if let Some(records) = &mut records {
+                records.push(record);
             }
         }
-        let measured: Vec<RequestRecord>;
-        let counted = if measured_from_ms > 0.0 {
-            measured =
-                records.iter().filter(|r| r.arrival_ms.is_nan() || is_measured(&r.arrival_ms)).cloned().collect();
-            &measured
-        } else {
-            &records
-        };
         let (gpu_ms, kv_block_ms, gpus_peak) = self.fleet.used(start, end);
         let routers = self.stages.iter().flatten().map(|stage| stage.policy.summary());
         let cluster = ClusterUse {
@@ -46,10 +45,10 @@ impl Cluster<'_> {
         };
         let tally = &self.requests.tally;
         Outcome {
-            metrics: metrics(counted, tally, &cluster, &self.deployment.sla),
+            metrics: metrics(gathered, tally, &cluster),
             passes: tally.passes,
             steps: tally.steps,
-            requests: per_request.then_some(records),
+            requests: records,
         }
     }
 }
@@ -69,12 +68,12 @@ impl RequestRecord {
 
 impl RequestState {
     /// `request_ms` is what the way to the engine and back takes.
-    fn record(&self, request: &Request, request_ms: f64) -> RequestRecord {
+    fn record(&self, request: &Request, lost: &Breaks, request_ms: f64) -> RequestRecord {
         let completed = self.status == Status::Completed;
         let since_arrival = |at_ms: f64| at_ms - self.arrival_ms + request_ms;
         let ttft_ms = since_arrival(self.first_token_ms);
         let e2e_ms = if completed && self.output_tokens > 0 { since_arrival(self.last_token_ms) } else { f64::NAN };
-        let Breaks { preempted_ms, recomputed_ms, before_first_ms, .. } = self.breaks;
+        let Breaks { preempted_ms, recomputed_ms, before_first_ms, .. } = *lost;
         let queue_ms = self.admitted_ms - self.arrival_ms;
         let transfer_ms = if self.transfer_ms.is_nan() { 0.0 } else { self.transfer_ms };
         let output_tokens = if completed { self.output_tokens } else { self.generated };

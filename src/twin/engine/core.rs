@@ -1,6 +1,7 @@
 //! What all engines have in common: queues, the clock of a worker, its blocks, and the loop that
 //! alternates single passes with jumps over runs of decode-only passes.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::decode::DecodeGroup;
@@ -45,6 +46,9 @@ pub struct Core {
     pub finishing: Vec<u32>,
     /// The passes done last.
     pub last_passes: LastPasses,
+    /// The run last asked for, with the sequences and the context that it is for: whoever asks when a
+    /// worker wakes asks again when it does.
+    run: Cell<Option<(u32, u64, DecodeRun)>>,
     admissions: u64,
     /// Prompts held for decode workers.
     pub held: Vec<Held>,
@@ -89,6 +93,7 @@ impl Core {
             now_ms: 0.0,
             finishing: Vec::new(),
             last_passes: LastPasses::default(),
+            run: Cell::new(None),
             admissions: 0,
             held: Vec::new(),
             reserved: Vec::new(),
@@ -169,7 +174,15 @@ impl Core {
 
     /// Durations of the decode-only passes ahead.
     pub fn decode_run(&self) -> DecodeRun {
-        self.timing.decode_run(self.decode.seqs(), self.decode.context(), self.pool_tokens())
+        let (seqs, context) = (self.decode.seqs(), self.decode.context());
+        match self.run.get() {
+            Some((of_seqs, of_context, run)) if (of_seqs, of_context) == (seqs, context) => run,
+            _ => {
+                let run = self.timing.decode_run(seqs, context, self.pool_tokens());
+                self.run.set(Some((seqs, context, run)));
+                run
+            }
+        }
     }
 
     /// Takes the blocks of a run of passes, each pass's at its own time.
@@ -187,11 +200,11 @@ impl Core {
 
     /// Marks a request as running, with `cached` leading tokens found in the cache.
     pub fn start(&mut self, request: u32, cached: u32, requests: &mut Requests) {
+        requests.restart(self.now_ms, request);
         let state = &mut requests.states[request as usize];
         if state.admitted_ms.is_nan() {
             state.admitted_ms = self.now_ms;
         }
-        state.breaks.restart(self.now_ms);
         // A preempted request finds tokens that it generated itself; the peer counts them as reused.
         let reused = if self.peer_compat { cached } else { cached.min(state.input_tokens) };
         requests.tiers.admitted(request, reused, state.reused, self.config.block_size);
@@ -222,8 +235,8 @@ impl Core {
     /// A request emits its first token here, or its next one after a break.
     pub fn emit_first(&self, request: u32, requests: &mut Requests) {
         let now_ms = self.now_ms;
+        requests.resume(now_ms, request);
         let state = &mut requests.states[request as usize];
-        state.breaks.end(now_ms, state.first_token_ms.is_nan());
         if state.first_token_ms.is_nan() {
             state.first_token_ms = now_ms;
             requests.edge(now_ms, request, EdgeKind::FirstToken);
@@ -252,8 +265,8 @@ impl Core {
             self.decode.leave(state);
         }
         state.preemptions += 1;
-        state.breaks.stop(self.now_ms);
         state.lost = state.computed;
+        requests.stop(self.now_ms, request);
         requests.tally.preemptions += 1;
         request
     }
@@ -267,7 +280,8 @@ impl Core {
         }
         state.generated += 1;
         let is_first = state.first_token_ms.is_nan();
-        state.breaks.end(now_ms, is_first);
+        requests.resume(now_ms, request);
+        let state = &mut requests.states[request as usize];
         let gap_ms = now_ms - state.last_token_ms;
         state.last_token_ms = now_ms;
         if is_first {
@@ -460,7 +474,9 @@ pub trait Engine: std::fmt::Debug {
 
     /// From now on passes that start take what this says.
     fn set_timing(&mut self, timing: &Timing) {
-        self.core_mut().timing = timing.clone();
+        let core = self.core_mut();
+        core.timing = timing.clone();
+        core.run.set(None);
     }
 
     /// Ranks of attention data parallelism.
@@ -513,6 +529,12 @@ pub trait Engine: std::fmt::Debug {
         let core = self.core();
         let end_ms = core.now_ms + run.total(core.decode.passes_within(u64::from(core.kv.available()), passes));
         end_ms.min(transfer)
+    }
+
+    /// Whether no pass starts before `until_ms`.
+    fn rests_until(&self, until_ms: f64) -> bool {
+        let core = self.core();
+        if core.is_idle() { core.next_arrival() >= until_ms } else { core.now_ms >= until_ms }
     }
 
     /// Does every pass that starts before `until_ms`.

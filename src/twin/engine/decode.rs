@@ -292,12 +292,21 @@ impl DecodeRun {
             return most;
         }
         let (mut short, mut long) = (0, most);
-        // Durations change little within a run, so the first pass's gives a close bracket.
-        let guess = ((ms / self.base_ms) as u64).clamp(1, most);
-        if self.total(guess) >= ms {
-            long = guess
+        // Durations change little within a run: the first pass's leads near the answer, a step by the
+        // duration there mostly onto it or beside it.
+        let near = ((ms / self.base_ms) as u64).clamp(1, most);
+        let step = (ms - self.total(near)) / self.pass(near);
+        let guess = ((near as f64 + step).ceil().max(1.0) as u64).clamp(1, most);
+        if self.total(guess) < ms {
+            short = guess;
+            if self.total(guess + 1) >= ms {
+                long = guess + 1
+            }
         } else {
-            short = guess
+            long = guess;
+            if self.total(guess - 1) < ms {
+                short = guess - 1
+            }
         }
         while long - short > 1 {
             let middle = short + (long - short) / 2;

@@ -96,8 +96,11 @@ impl Core {
     /// back before; whether there were any.
     pub(super) fn take_restored(&mut self, ahead: usize, paths: &BlockPaths, requests: &mut Requests) -> bool {
         let mut ready: Vec<Ready> = Vec::new();
-        let states = &requests.states;
-        let part = |request: u32| states[request as usize].part();
+        let (states, losses) = (&requests.states, &requests.losses);
+        let part = |request: u32| {
+            let state = &states[request as usize];
+            state.part(losses.of(state))
+        };
         requests.tiers.take_ready(self.now_ms, self.worker, paths, part, &mut ready);
         let mut at = ahead + self.restored();
         for &Ready { request, restored, .. } in ready.iter().filter(|r| r.restored > 0) {
