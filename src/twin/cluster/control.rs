@@ -94,7 +94,7 @@ impl Cluster<'_> {
                     });
                 }
                 self.dying.push(id);
-                self.fleet.wakes[id] = f64::INFINITY;
+                self.fleet.wakes.set(id, f64::INFINITY, false);
                 let at_ms = self.fleet.engine(id).core().now_ms.max(now_ms);
                 self.schedule_event(at_ms, Event::Died { worker: id as u32 });
             }

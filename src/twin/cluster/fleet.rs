@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::wakes::Wakes;
 use crate::twin::deployment::{Deployment, Pool, Role};
 use crate::twin::engine::{Core, Engine, engine};
 use crate::twin::router::Policy;
@@ -111,12 +112,14 @@ pub struct Fleet {
     active: [Vec<usize>; Role::COUNT],
     /// Where their requests may go, one for each of their ranks, ascending.
     targets: [Vec<usize>; Role::COUNT],
+    /// The worker of each of those.
+    target_workers: [Vec<usize>; Role::COUNT],
     /// Most ranks of any worker: the number of one's targets.
     stride: usize,
     /// Ids of workers that have an engine, ascending.
     pub(super) live: Vec<usize>,
     /// When each worker must be advanced next, by id.
-    pub(super) wakes: Vec<f64>,
+    pub(super) wakes: Wakes,
     /// GPUs in each state by role, and the GPU time that they have spent there until `spent_until_ms`.
     in_state: [[u32; 3]; Role::COUNT],
     spent: [[f64; 3]; Role::COUNT],
@@ -162,6 +165,11 @@ impl Fleet {
         &self.targets[role as usize]
     }
 
+    /// The worker of each target of a role.
+    pub fn target_workers(&self, role: Role) -> &[usize] {
+        &self.target_workers[role as usize]
+    }
+
     /// The targets of one worker.
     pub fn targets_of(&self, id: usize) -> impl Iterator<Item = usize> + use<> {
         let ranks = self.pool(self.workers[id].role).map_or(1, |p| p.engine.attention_dp.max(1)) as usize;
@@ -176,7 +184,7 @@ impl Fleet {
 
     /// Worker and rank of a target.
     pub fn split(&self, target: usize) -> (usize, usize) {
-        (target / self.stride, target % self.stride)
+        if self.stride == 1 { (target, 0) } else { (target / self.stride, target % self.stride) }
     }
 
     fn renew_targets(&mut self, role: Role) {
@@ -184,6 +192,7 @@ impl Fleet {
         let mut targets = std::mem::take(&mut self.targets[role as usize]);
         targets.clear();
         active.iter().for_each(|&id| targets.extend(self.targets_of(id)));
+        self.target_workers[role as usize] = targets.iter().map(|&target| self.split(target).0).collect();
         (self.active[role as usize], self.targets[role as usize]) = (active, targets);
     }
 
@@ -214,7 +223,6 @@ impl Fleet {
         let engine = mould.engine(id);
         let (gpus, blocks) = (mould.pool.gpus_per_worker, mould.pool.kv_blocks_per_worker());
         self.workers.push(Worker { role, state, since_ms: now_ms, until_ms: f64::INFINITY, engine: Some(engine) });
-        self.wakes.push(f64::INFINITY);
         self.live.push(id);
         if state == State::Active {
             self.active[role as usize].push(id);
@@ -246,7 +254,7 @@ impl Fleet {
         }
         if state == State::Removed && before != State::Removed {
             self.workers[id].engine = None;
-            self.wakes[id] = f64::INFINITY;
+            self.wakes.set(id, f64::INFINITY, false);
             self.live.retain(|&l| l != id);
             self.hand_over(id, now_ms);
         }

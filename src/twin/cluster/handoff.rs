@@ -100,6 +100,8 @@ pub(super) struct Handoffs {
     ways: Vec<Way>,
     desks: Vec<Desk>,
     links: Links,
+    /// Transfers that have just ended: empty but for its memory.
+    ended: Vec<u32>,
     destination_first: bool,
     /// The peer's SGLang gives room to one request for each pass that ended and each prompt whose KV
     /// arrived; only an idle worker gives it to all at once.
@@ -116,6 +118,7 @@ impl Handoffs {
             ways: vec![AT_START; requests],
             desks: Vec::new(),
             links: Links::new(transfer.clone()),
+            ended: Vec::new(),
             destination_first,
             one_a_pass: destination_first && deployment.peer_compat,
             charge: transfer.charge,
@@ -252,15 +255,15 @@ impl Cluster<'_> {
         let was_idle = engine.in_flight() == 0 && (engine.core().now_ms < now_ms || now_ms == 0.0);
         engine.catch_up(now_ms);
         let desk = self.handoffs().desk(worker);
-        let release = std::mem::take(&mut desk.release);
-        let cancel = std::mem::take(&mut desk.cancel);
-        let activate = std::mem::take(&mut desk.activate);
+        let mut release = std::mem::take(&mut desk.release);
+        let mut cancel = std::mem::take(&mut desk.cancel);
+        let mut activate = std::mem::take(&mut desk.activate);
         desk.bound -= (release.len() + cancel.len() + activate.len()) as u32;
-        for (rank, request) in release {
+        for (rank, request) in release.drain(..) {
             let engine = self.fleet.engine_mut(worker);
             handoff::release_held(engine.rank_mut(rank as usize), request, &self.paths, &mut self.requests);
         }
-        for (rank, request) in cancel {
+        for (rank, request) in cancel.drain(..) {
             let engine = self.fleet.engine_mut(worker);
             handoff::cancel_reservation(engine.rank_mut(rank as usize), request, &self.paths, &mut self.requests);
         }
@@ -269,11 +272,14 @@ impl Cluster<'_> {
             (true, true, arrived @ 1..) => arrived,
             _ => u32::MAX,
         };
-        for (rank, request) in activate {
+        for (rank, request) in activate.drain(..) {
             let engine = self.fleet.engine_mut(worker);
             handoff::activate(engine.rank_mut(rank as usize), request, &self.paths, &mut self.requests);
             self.handoffs().ways[request as usize] = AT_START;
         }
+        // The lists keep their memory.
+        let desk = self.handoffs().desk(worker);
+        (desk.release, desk.cancel, desk.activate) = (release, cancel, activate);
         self.reserve_wanted(now_ms, worker, &mut allowed);
         self.fleet.engine_mut(worker).retry();
         self.refresh(worker);
@@ -386,10 +392,13 @@ impl Cluster<'_> {
         if self.handoffs().links.epoch != epoch {
             return;
         }
-        for request in self.handoffs().links.take_ended(now_ms) {
+        let mut ended = std::mem::take(&mut self.handoffs().ended);
+        self.handoffs().links.take_ended(now_ms, &mut ended);
+        for request in ended.drain(..) {
             let started = self.way(request).started_ms.to_bits();
             self.arrived(now_ms, request, started);
         }
+        self.handoffs().ended = ended;
         self.watch_links();
     }
 

@@ -75,9 +75,8 @@ impl Links {
     }
 
     /// Takes out the transfers that end now, first started first; at least one at [`Links::next_ms`].
-    pub fn take_ended(&mut self, now_ms: f64) -> Vec<u32> {
+    pub fn take_ended(&mut self, now_ms: f64, ended: &mut Vec<u32>) {
         let ends = self.flows.iter().map(|f| f.bytes_left / f.bytes_per_ms).fold(f64::INFINITY, f64::min);
-        let mut ended = Vec::new();
         self.flows.retain(|f| {
             let is_over = f.bytes_left / f.bytes_per_ms <= ends;
             if is_over {
@@ -87,7 +86,6 @@ impl Links {
         });
         self.progress(now_ms);
         self.share();
-        ended
     }
 
     fn progress(&mut self, now_ms: f64) {
@@ -120,6 +118,12 @@ mod tests {
         Links::new(TransferConfig { gbps: Some(1.0), latency_ms: 0.0, bytes_per_token: 1000.0, charge, contention })
     }
 
+    fn ended(links: &mut Links, now_ms: f64) -> Vec<u32> {
+        let mut ended = Vec::new();
+        links.take_ended(now_ms, &mut ended);
+        ended
+    }
+
     #[test]
     fn alone_a_transfer_has_the_link() {
         // 1 GB/s is a MB a millisecond: a thousand tokens of 1000 bytes.
@@ -127,7 +131,7 @@ mod tests {
         let mut shared = links(true);
         shared.start(5.0, 7, 0, 1, 1000);
         assert_eq!(shared.next_ms(), 6.0);
-        assert_eq!(shared.take_ended(6.0), [7]);
+        assert_eq!(ended(&mut shared, 6.0), [7]);
         assert_eq!(shared.next_ms(), f64::INFINITY);
     }
 
@@ -139,9 +143,9 @@ mod tests {
         shared.start(0.5, 3, 4, 5, 100);
         // The third shares nothing; the first has half a MB left at half the rate.
         assert_eq!(shared.next_ms(), 0.6);
-        assert_eq!(shared.take_ended(0.6), [3]);
+        assert_eq!(ended(&mut shared, 0.6), [3]);
         assert!((shared.next_ms() - 1.5).abs() < 1e-9);
-        assert_eq!(shared.take_ended(1.5), [1]);
+        assert_eq!(ended(&mut shared, 1.5), [1]);
         assert!((shared.next_ms() - 2.0).abs() < 1e-9, "the second has the link to itself again");
         shared.start(1.5, 4, 1, 3, 2000);
         shared.cancel(1.75, 2);

@@ -21,6 +21,7 @@
 //!
 //! Every request ends exactly once, completed or rejected; the simulation is over when all have.
 
+mod arrivals;
 mod control;
 mod event;
 pub mod fleet;
@@ -29,12 +30,14 @@ mod links;
 mod local;
 mod outcome;
 mod run;
+mod wakes;
 mod watched;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use arrivals::Arrivals;
 pub use control::Controller;
 use event::{At, Event};
 pub use fleet::{Fleet, State, Worker};
@@ -68,8 +71,8 @@ pub struct Cluster<'a> {
     pub paths: Arc<BlockPaths>,
     deployment: &'a Deployment,
     stages: [Option<Stage>; Role::COUNT],
-    /// Requests whose arrival is known, by (time, session, turn).
-    arrivals: BinaryHeap<Reverse<At<u32>>>,
+    /// Requests whose arrival is known, by time, session and turn.
+    arrivals: Arrivals,
     events: BinaryHeap<Reverse<At<Event>>>,
     /// Events scheduled so far.
     sequence: u64,
@@ -129,6 +132,12 @@ fn view<'a>(fleet: &'a Fleet, role: Role, paths: &'a BlockPaths, requests: &'a R
     View { fleet, role, workload: requests.workload, paths, states: &requests.states, tiers: &requests.tiers, now_ms }
 }
 
+/// A request's place among arrivals.
+fn arrival(workload: &Workload, ms: f64, request: u32) -> At<u32> {
+    let r = &workload.requests[request as usize];
+    At { ms, rank: u64::from(r.session) << 32 | u64::from(r.turn), what: request }
+}
+
 impl<'a> Cluster<'a> {
     fn new(
         deployment: &'a Deployment,
@@ -137,25 +146,38 @@ impl<'a> Cluster<'a> {
         controllers: Vec<Box<dyn Controller>>,
     ) -> Self {
         let pools = deployment.topology.pools();
-        let (_, first) = pools[0];
-        let paths = workload.paths(first.engine.block_size);
+        let (_, pool) = pools[0];
+        let paths = workload.paths(pool.engine.block_size);
         let mut stages = [const { None }; Role::COUNT];
         let mut moulds = Vec::new();
         for (&(role, pool), policy) in pools.iter().zip(policies) {
             moulds.push(fleet::Mould::new(role, pool, &*policy, &paths, deployment));
             stages[role as usize] = Some(Stage { policy, parked: VecDeque::new(), wake_ms: f64::INFINITY });
         }
+        let sessions = match workload.load {
+            Load::Open => workload.sessions(),
+            Load::Closed { concurrency } => workload.sessions().min(concurrency as usize),
+        };
+        let first = (0..sessions).map(|session| {
+            let request = workload.session(session)[0];
+            let at_ms = match workload.load {
+                Load::Open => workload.requests[request as usize].arrival_ms,
+                Load::Closed { .. } => 0.0,
+            };
+            arrival(workload, at_ms, request)
+        });
+        let arrivals = Arrivals::new(first.collect());
         let mut cluster = Cluster {
             fleet: Fleet::new(moulds),
-            requests: Requests::new(workload, first.engine.max_model_len),
-            request_ms: first.timing.request_ms(),
+            requests: Requests::new(workload, pool.engine.max_model_len),
+            request_ms: pool.timing.request_ms(),
             paths,
             deployment,
             stages,
-            arrivals: BinaryHeap::new(),
+            arrivals,
             events: BinaryHeap::new(),
             sequence: 0,
-            next_session: 0,
+            next_session: sessions,
             left: workload.requests.len(),
             now_ms: 0.0,
             handoffs: handoff::Handoffs::new(deployment, workload.requests.len()),
@@ -164,7 +186,7 @@ impl<'a> Cluster<'a> {
             controllers,
             watcher: None,
         };
-        cluster.requests.tiers = Tiers::new(first.engine.tiers, cluster.paths.segments(), workload.requests.len());
+        cluster.requests.tiers = Tiers::new(pool.engine.tiers, cluster.paths.segments(), workload.requests.len());
         for (role, pool) in pools {
             for _ in 0..pool.workers {
                 let id = cluster.fleet.add(role, State::Active, 0.0);
@@ -174,19 +196,6 @@ impl<'a> Cluster<'a> {
                 cluster.with_controllers(|cluster, controller| controller.worker_ready(0.0, id, cluster));
             }
         }
-        let first = match workload.load {
-            Load::Open => workload.sessions(),
-            Load::Closed { concurrency } => workload.sessions().min(concurrency as usize),
-        };
-        for session in 0..first {
-            let request = workload.session(session)[0];
-            let at = match workload.load {
-                Load::Open => workload.requests[request as usize].arrival_ms,
-                Load::Closed { .. } => 0.0,
-            };
-            cluster.schedule(at, request);
-        }
-        cluster.next_session = first;
         cluster
     }
 
@@ -226,9 +235,7 @@ impl<'a> Cluster<'a> {
     }
 
     fn schedule(&mut self, at_ms: f64, request: u32) {
-        let r = &self.requests.workload.requests[request as usize];
-        let rank = u64::from(r.session) << 32 | u64::from(r.turn);
-        self.arrivals.push(Reverse(At { ms: at_ms, rank, what: request }));
+        self.arrivals.push(arrival(self.requests.workload, at_ms, request));
     }
 
     fn schedule_event(&mut self, at_ms: f64, event: Event) {

@@ -14,7 +14,7 @@ use crate::workload::Load;
 impl Cluster<'_> {
     /// Places every request first, then runs each worker by itself: its caches stay warm in ours.
     pub(super) fn run_workers_apart(&mut self) {
-        while let Some(Reverse(At { ms, what: request, .. })) = self.arrivals.pop() {
+        while let Some(At { ms, what: request, .. }) = self.arrivals.pop() {
             self.requests.states[request as usize].arrival_ms = ms;
             self.place(ms, Role::Aggregated, request);
         }
@@ -32,8 +32,8 @@ impl Cluster<'_> {
         let mut control_ms = self.next_control();
         while self.left > 0 {
             let event = self.events.peek().map_or(f64::INFINITY, |e| e.0.ms);
-            let arrival = self.arrivals.peek().map_or(f64::INFINITY, |a| a.0.ms);
-            let (worker, wake, ends_run) = self.next_wake();
+            let arrival = self.arrivals.next_ms();
+            let (worker, wake, ends_run) = self.fleet.wakes.next();
             let (queue, queued) = self.next_release();
             let now = event.min(arrival).min(wake).min(queued);
             // Faults alone bring no worker back.
@@ -64,7 +64,7 @@ impl Cluster<'_> {
             } else if queued == now {
                 self.release(now, queue);
             } else if arrival == now {
-                let Some(Reverse(At { what: request, .. })) = self.arrivals.pop() else { return };
+                let Some(At { what: request, .. }) = self.arrivals.pop() else { return };
                 self.arrive(now, request);
             } else {
                 self.advance(worker, now.next_up());
@@ -74,23 +74,6 @@ impl Cluster<'_> {
             }
         }
         self.clear_desks();
-    }
-
-    /// The worker with the earliest wake, and whether a run of passes that began before ends there:
-    /// what that makes visible comes before anything else at that time.
-    fn next_wake(&self) -> (usize, f64, bool) {
-        let mut next = (0, f64::INFINITY, false);
-        for &worker in &self.fleet.live {
-            let wake = self.fleet.wakes[worker];
-            if wake < next.1 || (wake == next.1 && !next.2 && wake < f64::INFINITY) {
-                let core = self.fleet.engine(worker).core();
-                let ends_run = core.now_ms < wake && !core.only_waits_aside();
-                if wake < next.1 || ends_run {
-                    next = (worker, wake, ends_run);
-                }
-            }
-        }
-        next
     }
 
     /// The earliest time at which a policy releases a queued request by itself.
@@ -133,6 +116,9 @@ impl Cluster<'_> {
 
     /// Does every pass of a worker that starts before `until_ms`.
     pub(super) fn advance(&mut self, worker: usize, until_ms: f64) {
+        if self.fleet.engine(worker).rests_until(until_ms) {
+            return self.retry_reservations(worker);
+        }
         self.fleet.engine_mut(worker).run(until_ms, &self.paths, &mut self.requests);
         self.refresh(worker);
     }
@@ -145,10 +131,13 @@ impl Cluster<'_> {
             self.schedule_event(edge.at_ms, event);
         }
         self.requests.edges = Some(edges);
-        self.fleet.wakes[worker] = match self.dying.contains(&worker) {
+        let wake_ms = match self.dying.contains(&worker) {
             true => f64::INFINITY,
             false => self.fleet.engine_mut(worker).wake_ms(&self.paths, &self.requests),
         };
+        let core = self.fleet.engine(worker).core();
+        let ends_run = core.now_ms < wake_ms && !core.only_waits_aside();
+        self.fleet.wakes.set(worker, wake_ms, ends_run);
         self.retry_reservations(worker);
     }
 

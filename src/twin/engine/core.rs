@@ -531,9 +531,12 @@ pub trait Engine: std::fmt::Debug {
         end_ms.min(transfer)
     }
 
-    /// Whether no pass starts before `until_ms`.
+    /// Whether no pass starts before `until_ms`, and nothing outside the worker may change that.
     fn rests_until(&self, until_ms: f64) -> bool {
         let core = self.core();
+        if core.tiered {
+            return false;
+        }
         if core.is_idle() { core.next_arrival() >= until_ms } else { core.now_ms >= until_ms }
     }
 

@@ -206,6 +206,14 @@ impl Engine for Group {
         now_ms + run.total(passes)
     }
 
+    fn rests_until(&self, until_ms: f64) -> bool {
+        if self.core().tiered {
+            return false;
+        }
+        let is_idle = self.ranks.iter().all(|rank| rank.core().is_idle());
+        if is_idle { self.next_arrival(true) >= until_ms } else { self.now_ms() >= until_ms }
+    }
+
     fn run(&mut self, until_ms: f64, paths: &BlockPaths, requests: &mut Requests) {
         loop {
             if self.ranks.iter().all(|rank| rank.core().is_idle()) {

@@ -200,6 +200,11 @@ impl KvPool {
         self.journal = Some(journal);
     }
 
+    /// Whether anything became known since the last [`Self::take_changes`].
+    pub fn has_changes(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| !journal.changes.borrow().is_empty())
+    }
+
     /// Moves everything that became known since the last call to `changes`, in order of time.
     pub fn take_changes(&self, changes: &mut Vec<Change>) {
         if let Some(journal) = &self.journal {
@@ -427,8 +432,11 @@ impl KvPool {
     }
 
     fn release_segment(&mut self, segment: u32, held: u32, copies: &mut Vec<u32>) {
-        let mut stack = std::mem::take(&mut self.scratch);
         let mut e = self.heads[segment as usize];
+        if e != NIL && copies.is_empty() && self.extents[e as usize].sibling == NIL {
+            return self.unref(e);
+        }
+        let mut stack = std::mem::take(&mut self.scratch);
         while e != NIL && self.extents[e as usize].start < held {
             stack.push(e);
             e = self.extents[e as usize].sibling;

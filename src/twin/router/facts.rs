@@ -1,7 +1,7 @@
 //! What a router knows about each candidate when it decides about a request.
 
 /// One decision's facts, a column of values per fact. Columns that no part of the router needs are
-/// empty.
+/// zero.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// The request.
@@ -38,6 +38,29 @@ pub struct Facts {
     pub queued_prefill_ms: Vec<f64>,
     /// Predicted time to compute what is not cached there of this prompt, ms.
     pub predicted_prefill_ms: Vec<f64>,
+}
+
+impl Facts {
+    /// Makes room for so many candidates. What nobody fills is zero and stays so.
+    pub fn resize(&mut self, candidates: usize) {
+        if self.candidates == candidates {
+            return;
+        }
+        self.candidates = candidates;
+        let columns = [
+            &mut self.active_requests,
+            &mut self.queued_prefill_tokens,
+            &mut self.prefill_blocks,
+            &mut self.excess_prefill_blocks,
+            &mut self.decode_blocks,
+            &mut self.overlap_blocks,
+            &mut self.host_blocks,
+            &mut self.disk_blocks,
+            &mut self.queued_prefill_ms,
+            &mut self.predicted_prefill_ms,
+        ];
+        columns.into_iter().for_each(|column| column.resize(candidates, 0.0));
+    }
 }
 
 /// Which facts somebody needs, besides active requests.

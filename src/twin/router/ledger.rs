@@ -27,6 +27,11 @@ struct Books {
     events: VecDeque<Change>,
 }
 
+/// Fills a column of facts from the columns of the candidates.
+fn fill(values: &mut [f64], candidates: &[u32], value: impl Fn(usize) -> f64) {
+    values.iter_mut().zip(candidates).for_each(|(to, &column)| *to = value(column as usize));
+}
+
 /// All books.
 #[derive(Debug)]
 pub struct Ledger {
@@ -131,14 +136,23 @@ impl Ledger {
         for &worker in view.candidates() {
             let column = self.columns[worker] as usize;
             let events = &mut self.books[column].events;
-            view.core(worker).kv.take_changes(&mut self.changes);
-            // What belongs to one request alone is in no other's prompt.
-            events.extend(self.changes.drain(..).filter(|c| c.segment < private));
-            while let Some(change) = events.front()
-                && change.at_ms + self.lag_ms <= view.now_ms
-            {
+            let is_heard = |change: &Change| change.at_ms + self.lag_ms <= view.now_ms;
+            while let Some(change) = events.front().filter(|c| is_heard(c)) {
                 self.cached.set(change.segment, column, change.blocks);
                 events.pop_front();
+            }
+            let kv = &view.core(worker).kv;
+            if !kv.has_changes() {
+                continue;
+            }
+            kv.take_changes(&mut self.changes);
+            // What belongs to one request alone is in no other's prompt.
+            for change in self.changes.drain(..).filter(|c| c.segment < private) {
+                if events.is_empty() && is_heard(&change) {
+                    self.cached.set(change.segment, column, change.blocks);
+                } else {
+                    events.push_back(change);
+                }
             }
         }
     }
@@ -149,67 +163,50 @@ impl Ledger {
         let pool = view.fleet.pool(view.role).expect("a role with a router has a pool");
         let block_size = view.paths.block_size;
         let prompt_blocks = view.paths.prompt_blocks(request);
+        facts.request = request;
+        facts.workers.clear();
+        facts.workers.extend_from_slice(view.fleet.target_workers(view.role));
+        facts.resize(view.candidates().len());
+        facts.prompt_tokens = f64::from(state.input_tokens);
+        facts.prompt_blocks = f64::from(prompt_blocks);
+        facts.block_size = f64::from(block_size);
+        facts.kv_blocks = f64::from(pool.engine.gpu_blocks);
+        if !self.needs.books && !self.needs.caches && !self.needs.tiers {
+            return;
+        }
         if self.needs.caches {
             self.listen(view);
         }
         self.candidates.clear();
         self.candidates.extend(view.candidates().iter().map(|&worker| self.columns[worker]));
-        facts.request = request;
-        facts.candidates = self.candidates.len();
-        facts.workers.clear();
-        facts.workers.extend(view.candidates().iter().map(|&candidate| view.fleet.split(candidate).0));
-        facts.prompt_tokens = f64::from(state.input_tokens);
-        facts.prompt_blocks = f64::from(prompt_blocks);
-        facts.block_size = f64::from(block_size);
-        facts.kv_blocks = f64::from(pool.engine.gpu_blocks);
-        let books = &self.books;
-        let fill = |values: &mut Vec<f64>, value: &dyn Fn(usize) -> f64| {
-            values.clear();
-            values.extend(self.candidates.iter().map(|&column| value(column as usize)));
-        };
-        fill(&mut facts.active_requests, &|c| f64::from(books[c].active_requests));
-        let count = facts.candidates;
-        let zeros = |values: &mut Vec<f64>| {
-            values.clear();
-            values.resize(count, 0.0);
-        };
+        let (books, candidates) = (&self.books, &self.candidates);
+        fill(&mut facts.active_requests, candidates, |c| f64::from(books[c].active_requests));
         if self.needs.prefill {
             let now_ms = view.now_ms;
-            fill(&mut facts.queued_prefill_tokens, &|c| match self.modelled {
+            fill(&mut facts.queued_prefill_tokens, candidates, |c| match self.modelled {
                 true => books[c].prefill.tokens_at(now_ms),
                 false => books[c].prefill.tokens(),
             });
             let least = facts.queued_prefill_tokens.iter().copied().fold(f64::INFINITY, f64::min);
-            facts.prefill_blocks.clear();
-            facts.excess_prefill_blocks.clear();
-            for &queued in &facts.queued_prefill_tokens {
-                facts.prefill_blocks.push((queued + facts.prompt_tokens) / facts.block_size);
-                facts.excess_prefill_blocks.push((queued - least) / facts.block_size);
+            for (at, &queued) in facts.queued_prefill_tokens.iter().enumerate() {
+                facts.prefill_blocks[at] = (queued + facts.prompt_tokens) / facts.block_size;
+                facts.excess_prefill_blocks[at] = (queued - least) / facts.block_size;
             }
-        } else {
-            zeros(&mut facts.queued_prefill_tokens);
-            zeros(&mut facts.prefill_blocks);
-            zeros(&mut facts.excess_prefill_blocks);
         }
         if self.needs.decode && self.shares_blocks {
             self.holders.whole_prefix_blocks(view.paths, request, &mut self.held);
             let held = &self.held.found;
-            fill(&mut facts.decode_blocks, &|c| books[c].active_blocks as f64 + f64::from(prompt_blocks - held[c]));
+            let blocks = |c: usize| books[c].active_blocks as f64 + f64::from(prompt_blocks - held[c]);
+            fill(&mut facts.decode_blocks, candidates, blocks);
         } else if self.needs.decode {
-            fill(&mut facts.decode_blocks, &|c| books[c].active_blocks as f64 + f64::from(prompt_blocks));
-        } else {
-            zeros(&mut facts.decode_blocks);
+            let blocks = |c: usize| books[c].active_blocks as f64 + f64::from(prompt_blocks);
+            fill(&mut facts.decode_blocks, candidates, blocks);
         }
         if self.needs.caches {
             self.cached.prefix_blocks(view.paths, request, &mut self.hits);
-            facts.overlap_blocks.clear();
-            let found = self.candidates.iter().map(|&c| f64::from(self.hits.found[c as usize]));
-            facts.overlap_blocks.extend(found);
-        } else {
-            zeros(&mut facts.overlap_blocks);
+            let hits = &self.hits.found;
+            fill(&mut facts.overlap_blocks, candidates, |c| f64::from(hits[c]));
         }
-        zeros(&mut facts.host_blocks);
-        zeros(&mut facts.disk_blocks);
         if self.needs.tiers && view.tiers.is_on() {
             for (at, &worker) in facts.workers.iter().enumerate() {
                 let found = facts.overlap_blocks[at] as u32;
@@ -217,8 +214,6 @@ impl Ledger {
                 (facts.host_blocks[at], facts.disk_blocks[at]) = (f64::from(host), f64::from(disk));
             }
         }
-        zeros(&mut facts.queued_prefill_ms);
-        zeros(&mut facts.predicted_prefill_ms);
         if self.needs.predictions {
             // Most candidates hold equally much of the prompt.
             let mut last = (u32::MAX, 0.0);

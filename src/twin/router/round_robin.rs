@@ -21,10 +21,10 @@ impl Chooser for RoundRobin {
         let first = facts.workers.partition_point(|&id| id < self.next) % facts.candidates;
         let worker = facts.workers[first];
         self.next = worker + 1;
-        let ranks = facts.workers[first..].partition_point(|&id| id == worker);
-        if ranks == 1 {
+        if facts.workers.get(first + 1) != Some(&worker) {
             return first;
         }
+        let ranks = facts.workers[first..].partition_point(|&id| id == worker);
         if self.given.len() <= worker {
             self.given.resize(worker + 1, 0);
         }
