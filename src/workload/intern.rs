@@ -5,6 +5,8 @@ use rustc_hash::FxHashMap;
 /// Ids below this are looked up in an array (16 MiB when full) and not in a map: the ids of
 /// published traces are small consecutive integers, and an array is several times faster.
 const ARRAY_IDS: u64 = 1 << 22;
+/// And ids below this many times the number of ids seen, which then take no more memory than in a map.
+const ARRAY_IDS_PER_SEEN: u64 = 4;
 const UNSEEN: u32 = u32::MAX;
 
 /// Gives equal ids equal dense integers: 0, 1, 2, ... in order of first appearance.
@@ -19,12 +21,23 @@ pub(crate) struct Interner {
 impl Interner {
     /// The dense id of a hash id.
     pub fn intern(&mut self, id: u64) -> u32 {
+        if let Some(&dense) = self.small.get(id as usize)
+            && dense != UNSEEN
+        {
+            return dense;
+        }
         if id >= ARRAY_IDS {
-            return Self::entry(&mut self.next, self.large.entry(id).or_insert(UNSEEN));
+            if let Some(&dense) = self.large.get(&id) {
+                return dense;
+            }
+            if id >= ARRAY_IDS_PER_SEEN * u64::from(self.next) {
+                return Self::entry(&mut self.next, self.large.entry(id).or_insert(UNSEEN));
+            }
         }
         let index = id as usize;
         if index >= self.small.len() {
-            self.small.resize((index + 1).next_power_of_two(), UNSEEN);
+            // By a quarter, not doubled: the array of a large trace is large.
+            self.small.resize((index + 1 + index / 4).max(1 << 10), UNSEEN);
         }
         Self::entry(&mut self.next, &mut self.small[index])
     }
@@ -67,6 +80,18 @@ mod tests {
         assert_eq!(ids.fresh(3), 5);
         assert_eq!(ids.intern(9), 8);
         assert_eq!(ids.distinct(), 9);
+    }
+
+    #[test]
+    fn an_id_of_the_map_keeps_its_place_when_the_array_grows_over_it() {
+        let mut ids = Interner::default();
+        let late = ARRAY_IDS + 5;
+        assert_eq!(ids.intern(late), 0);
+        ids.fresh(ARRAY_IDS as u32);
+        assert_eq!(ids.intern(late + 1), ARRAY_IDS as u32 + 1, "now in the array");
+        assert_eq!(ids.intern(late), 0);
+        assert_eq!(ids.intern(late + 1), ARRAY_IDS as u32 + 1);
+        assert_eq!((ids.small.len() as u64 > late, ids.large.len()), (true, 1));
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! The lines of a text file and the SHA-256 of its bytes, in one pass and in bounded memory.
+//!
+//! Hashing takes longer than parsing on processors without instructions for it: that of a file of some
+//! size goes on beside the parsing, on a thread of its own.
 
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use sha2::{Digest, Sha256};
 
 use super::error::{Fault, WorkloadError};
 
 const BUFFER_BYTES: usize = 1 << 18;
+/// Buffers read and not hashed yet.
+const UNHASHED_BUFFERS: usize = 4;
 
 /// Reads a text file line by line; holds one line in memory.
 pub(crate) struct Lines {
@@ -47,7 +54,7 @@ impl Lines {
         if file.metadata().is_ok_and(|m| m.is_dir()) {
             return Err(WorkloadError::file(path, "is a directory", "name one trace file in it"));
         }
-        let reader = BufReader::with_capacity(BUFFER_BYTES, Hashed { inner: file, hasher: Sha256::new() });
+        let reader = BufReader::with_capacity(BUFFER_BYTES, Hashed { inner: file, hash: Hash::Here(Sha256::new()) });
         Ok(Self { path: path.to_path_buf(), reader, line: Vec::new(), number: 0, bytes: 0 })
     }
 
@@ -87,7 +94,7 @@ impl Lines {
     pub fn sha256(mut self) -> Result<String, WorkloadError> {
         io::copy(&mut self.reader, &mut io::sink())
             .map_err(|source| WorkloadError::Read { path: self.path.clone(), source })?;
-        Ok(hex(&self.reader.into_inner().hasher.finalize()))
+        Ok(hex(&self.reader.into_inner().hash.finish().finalize()))
     }
 }
 
@@ -118,13 +125,55 @@ fn refuse_binary(start: &[u8], path: &Path) -> Result<(), WorkloadError> {
 /// A reader that hashes what it reads.
 struct Hashed<R> {
     inner: R,
-    hasher: Sha256,
+    hash: Hash,
+}
+
+/// A hash in the making.
+enum Hash {
+    Here(Sha256),
+    /// On a thread that takes what is to be hashed and returns the hasher when there is no more.
+    Beside(SyncSender<Vec<u8>>, JoinHandle<Sha256>),
+}
+
+impl Hash {
+    fn update(&mut self, bytes: &[u8]) {
+        if let Hash::Here(hasher) = self
+            && bytes.len() == BUFFER_BYTES
+        {
+            *self = Hash::beside(hasher.clone());
+        }
+        match self {
+            Hash::Here(hasher) => hasher.update(bytes),
+            Hash::Beside(to, _) => to.send(bytes.to_vec()).expect("the thread takes all there is"),
+        }
+    }
+
+    /// Goes on beside the reading, where the system has a thread for it.
+    fn beside(hasher: Sha256) -> Hash {
+        let (to, from) = sync_channel::<Vec<u8>>(UNHASHED_BUFFERS);
+        let mut hashing = hasher.clone();
+        let thread = std::thread::Builder::new().name("hash".into()).spawn(move || {
+            from.iter().for_each(|bytes| hashing.update(&bytes));
+            hashing
+        });
+        thread.map_or(Hash::Here(hasher), |thread| Hash::Beside(to, thread))
+    }
+
+    fn finish(self) -> Sha256 {
+        match self {
+            Hash::Here(hasher) => hasher,
+            Hash::Beside(to, thread) => {
+                drop(to);
+                thread.join().expect("hashing does not fail")
+            }
+        }
+    }
 }
 
 impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..read]);
+        self.hash.update(&buffer[..read]);
         Ok(read)
     }
 }
@@ -151,6 +200,15 @@ mod tests {
         let mut abc = lines_of(b"abc");
         abc.next_line().unwrap();
         assert_eq!(abc.sha256().unwrap(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn a_hash_made_beside_the_reading_is_that_of_all_bytes() {
+        let text: String = (0..300_000).map(|n| format!("{n}\n")).collect();
+        assert!(text.len() > 6 * BUFFER_BYTES);
+        let mut lines = lines_of(text.as_bytes());
+        while lines.next_line().unwrap().is_some() {}
+        assert_eq!(lines.sha256().unwrap(), hex(&Sha256::digest(&text)));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! `shared + request` for what follows its known tokens: the block that mixes the prompt's tail with
 //! generated tokens, and the blocks generated after it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxHashMap;
@@ -33,6 +34,8 @@ pub struct BlockPaths {
 }
 
 const NONE: u32 = u32::MAX;
+/// The parent of a node that no request has come to yet.
+const UNSEEN: u32 = u32::MAX - 1;
 
 /// Paths already built, by block size: simulations of one workload share them.
 #[derive(Debug, Default)]
@@ -134,15 +137,15 @@ fn shares_prefix(workload: &Workload, a: u32, b: u32, tokens: u32) -> bool {
 }
 
 /// Every request as a chain of trie nodes, each node standing for `per_node` engine blocks.
-struct Chains {
+struct Chains<'a> {
     per_node: u32,
-    offsets: Vec<u32>,
-    nodes: Vec<u32>,
+    offsets: Cow<'a, [u32]>,
+    nodes: Cow<'a, [u32]>,
     parent: Vec<u32>,
 }
 
-impl Chains {
-    fn new(workload: &Workload, tokens: &[u32], block_size: u32) -> Self {
+impl<'a> Chains<'a> {
+    fn new(workload: &'a Workload, tokens: &[u32], block_size: u32) -> Self {
         let trace = Self::trace_chains(workload, tokens);
         if workload.block_tokens.is_multiple_of(block_size) {
             return Chains { per_node: workload.block_tokens / block_size, ..trace };
@@ -150,43 +153,59 @@ impl Chains {
         trace.reblocked(workload.block_tokens, block_size, tokens)
     }
 
-    /// Interns (parent, id) pairs; as long as every id has one parent, the id is its own node.
-    fn trace_chains(workload: &Workload, tokens: &[u32]) -> Self {
-        let mut parent = vec![NONE; workload.distinct_blocks as usize];
-        let mut seen = vec![false; parent.len()];
+    /// Interns (parent, id) pairs; as long as every id has one parent, the id is its own node, and as
+    /// long as all are and nothing is known but prompts, the chains are those of the workload.
+    fn trace_chains(workload: &'a Workload, tokens: &[u32]) -> Self {
+        let mut parent = vec![UNSEEN; workload.distinct_blocks as usize];
         let mut forks: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-        let mut offsets = Vec::with_capacity(tokens.len() + 1);
-        let mut nodes = Vec::with_capacity(workload.blocks.len());
-        offsets.push(0);
+        let (mut offsets, mut nodes) = (Vec::new(), Vec::new());
         for (request, &known) in tokens.iter().enumerate() {
             let own = workload.blocks_of(request);
             let count = known.div_ceil(workload.block_tokens) as usize;
             let ids = if count <= own.len() { &own[..count] } else { workload.blocks_of(successor(workload, request)) };
+            let copy = |offsets: &mut Vec<u32>, nodes: &mut Vec<u32>, done: usize| {
+                if offsets.is_empty() {
+                    offsets.extend_from_slice(&workload.block_offsets[..=request]);
+                    nodes.reserve_exact(workload.blocks.len());
+                    nodes.extend_from_slice(&workload.blocks[..offsets[request] as usize + done]);
+                }
+            };
+            if count != own.len() {
+                copy(&mut offsets, &mut nodes, 0);
+            }
             let mut previous = NONE;
-            for &id in &ids[..count] {
-                let node = if !seen[id as usize] {
-                    seen[id as usize] = true;
+            for (done, &id) in ids[..count].iter().enumerate() {
+                let node = if parent[id as usize] == UNSEEN {
                     parent[id as usize] = previous;
                     id
                 } else if parent[id as usize] == previous {
                     id
                 } else {
+                    copy(&mut offsets, &mut nodes, done);
                     *forks.entry((previous, id)).or_insert_with(|| {
                         parent.push(previous);
                         parent.len() as u32 - 1
                     })
                 };
-                nodes.push(node);
+                if !offsets.is_empty() {
+                    nodes.push(node);
+                }
                 previous = node;
             }
-            offsets.push(nodes.len() as u32);
+            if !offsets.is_empty() {
+                offsets.push(nodes.len() as u32);
+            }
         }
+        let (offsets, nodes) = match offsets.is_empty() {
+            true => (Cow::Borrowed(&workload.block_offsets[..]), Cow::Borrowed(&workload.blocks[..])),
+            false => (Cow::Owned(offsets), Cow::Owned(nodes)),
+        };
         Chains { per_node: 1, offsets, nodes, parent }
     }
 
     /// Engine blocks that do not divide trace blocks: a block's identity is the chain up to the
     /// trace block that holds its last token, and its position.
-    fn reblocked(&self, trace_block: u32, block_size: u32, tokens: &[u32]) -> Self {
+    fn reblocked(&self, trace_block: u32, block_size: u32, tokens: &[u32]) -> Chains<'static> {
         let mut interned: FxHashMap<(u32, u32), u32> = FxHashMap::default();
         let mut parent = Vec::new();
         let mut offsets = vec![0];
@@ -206,7 +225,7 @@ impl Chains {
             }
             offsets.push(nodes.len() as u32);
         }
-        Chains { per_node: 1, offsets, nodes, parent }
+        Chains { per_node: 1, offsets: Cow::Owned(offsets), nodes: Cow::Owned(nodes), parent }
     }
 
     fn of(&self, request: usize) -> &[u32] {
@@ -220,18 +239,28 @@ fn successor(workload: &Workload, request: usize) -> usize {
     workload.session(r.session as usize)[r.turn as usize + 1] as usize
 }
 
+/// Some request covers the node.
+const COVERED: u8 = 1;
+/// It has a child that is covered.
+const HAS_CHILD: u8 = 2;
+/// It has several.
+const BRANCHES: u8 = 4;
+/// A request ends at its end.
+const ENDS_HERE: u8 = 8;
+/// A request ends within it.
+const IS_CUT: u8 = 16;
+
 /// Cuts chains into segments at every branch and at every end of a request.
 struct Segmenter<'a> {
-    chains: &'a Chains,
+    chains: &'a Chains<'a>,
     /// Full engine blocks per request.
     blocks: Vec<u32>,
     /// Full engine blocks per prompt.
     prompts: Vec<u32>,
-    children: Vec<u8>,
-    /// Engine blocks of the node that any request covers.
+    /// What is known of each node, in bits.
+    marks: Vec<u8>,
+    /// Engine blocks of the node that any request covers; left out where a node is one block.
     extent: Vec<u32>,
-    ends_here: Vec<bool>,
-    is_cut: Vec<bool>,
     /// Ends inside a node: (node, blocks of it covered), sorted.
     cuts: Vec<(u32, u32)>,
 }
@@ -241,10 +270,8 @@ impl<'a> Segmenter<'a> {
         let n = chains.parent.len();
         let mut this = Segmenter {
             chains,
-            children: vec![0; n],
-            extent: vec![0; n],
-            ends_here: vec![false; n],
-            is_cut: vec![false; n],
+            marks: vec![0; n],
+            extent: if chains.per_node == 1 { Vec::new() } else { vec![0; n] },
             cuts: Vec::new(),
             blocks,
             prompts,
@@ -262,9 +289,9 @@ impl<'a> Segmenter<'a> {
                 let Some(last) = end.div_ceil(per_node).checked_sub(1) else { continue };
                 let (node, rest) = (chain[last as usize], end - last * per_node);
                 if rest == per_node {
-                    this.ends_here[node as usize] = true;
+                    this.marks[node as usize] |= ENDS_HERE;
                 } else {
-                    this.is_cut[node as usize] = true;
+                    this.marks[node as usize] |= IS_CUT;
                     this.cuts.push((node, rest));
                 }
             }
@@ -276,20 +303,24 @@ impl<'a> Segmenter<'a> {
 
     fn cover(&mut self, node: u32, blocks: u32) {
         let node = node as usize;
-        if self.extent[node] == 0 {
+        if self.marks[node] & COVERED == 0 {
+            self.marks[node] |= COVERED;
             let parent = self.chains.parent[node];
             if parent != NONE {
-                let count = &mut self.children[parent as usize];
-                *count = count.saturating_add(1).min(2);
+                let marks = &mut self.marks[parent as usize];
+                *marks |= if *marks & HAS_CHILD == 0 { HAS_CHILD } else { BRANCHES };
             }
         }
-        self.extent[node] = self.extent[node].max(blocks);
+        if let Some(extent) = self.extent.get_mut(node) {
+            *extent = blocks.max(*extent);
+        }
     }
 
     fn run(self, block_size: u32) -> BlockPaths {
         let mut segment_blocks: Vec<u32> = Vec::new();
-        let mut first_segment = vec![NONE; self.extent.len()];
-        let mut last_segment = vec![NONE; self.extent.len()];
+        let mut first_segment = vec![NONE; self.marks.len()];
+        // Of nodes that are cut; of others it is the first.
+        let mut last_segment: FxHashMap<u32, u32> = FxHashMap::default();
         let mut offsets = vec![0u32];
         let mut path: Vec<u32> = Vec::new();
         let mut second_piece: FxHashMap<u32, u32> = FxHashMap::default();
@@ -301,32 +332,37 @@ impl<'a> Segmenter<'a> {
                 let n = node as usize;
                 if first_segment[n] == NONE {
                     let parent = self.chains.parent[n];
-                    let joins = parent != NONE
-                        && self.children[parent as usize] == 1
-                        && !self.ends_here[parent as usize]
-                        && last_segment[parent as usize] != NONE;
-                    let segment = if joins {
-                        last_segment[parent as usize]
+                    let before = match parent {
+                        NONE => NONE,
+                        _ if self.marks[parent as usize] & (BRANCHES | ENDS_HERE) != 0 => NONE,
+                        _ if self.marks[parent as usize] & IS_CUT == 0 => first_segment[parent as usize],
+                        _ => last_segment.get(&parent).copied().unwrap_or(first_segment[parent as usize]),
+                    };
+                    let segment = if before != NONE {
+                        before
                     } else {
                         segment_blocks.push(0);
                         segment_blocks.len() as u32 - 1
                     };
                     first_segment[n] = segment;
+                    let extent = self.extent.get(n).copied().unwrap_or(1);
                     let cuts = self.cuts_of(node);
                     let mut at = 0;
                     let mut current = segment;
                     for &(_, cut) in cuts {
                         segment_blocks[current as usize] += cut - at;
                         at = cut;
-                        if cut < self.extent[n] {
+                        if cut < extent {
                             segment_blocks.push(0);
                             current = segment_blocks.len() as u32 - 1;
                             // Pieces after the first of a node have consecutive ids.
                             second_piece.entry(node).or_insert(current);
                         }
                     }
-                    segment_blocks[current as usize] += self.extent[n] - at;
-                    last_segment[n] = current;
+                    segment_blocks[current as usize] += extent - at;
+                    if current != segment {
+                        last_segment.insert(node, current);
+                    }
                 }
                 let cuts = self.cuts_of(node);
                 let covered = left.min(self.chains.per_node);
@@ -345,7 +381,7 @@ impl<'a> Segmenter<'a> {
     }
 
     fn cuts_of(&self, node: u32) -> &[(u32, u32)] {
-        if !self.is_cut[node as usize] {
+        if self.marks[node as usize] & IS_CUT == 0 {
             return &[];
         }
         let from = self.cuts.partition_point(|c| c.0 < node);
