@@ -267,29 +267,43 @@ fn objective_rows(path: &Path, columns: &[Column], violations: &[f64]) -> Result
 /// The space, and one level per knob and row.
 fn infer_space(path: &Path, columns: &[Column]) -> Result<(Space, Vec<u32>), TableError> {
     let n = columns[0].cells.len();
-    // A condition refers to an earlier knob, so knobs that are always there come first.
-    let mut order: Vec<usize> = (0..columns.len()).collect();
-    order.sort_by_key(|&c| columns[c].cells.iter().filter(|v| v.is_none()).count());
+    // A condition refers to an earlier knob: knobs come as soon as those before them tell when they
+    // are there, the ones that are there most often first.
+    let mut left: Vec<usize> = (0..columns.len()).collect();
+    left.sort_by_key(|&c| columns[c].cells.iter().filter(|v| v.is_none()).count());
     let mut knobs: Vec<Knob> = Vec::new();
     let mut levels = vec![Candidate::ABSENT; n * columns.len()];
-    for (k, &c) in order.iter().enumerate() {
-        let column = &columns[c];
-        let domain = domain(column).ok_or_else(|| TableError::Shape {
-            path: path.into(),
-            why: format!("column `{}` mixes numbers and text, or holds nothing but nulls", column.name),
-        })?;
-        for (row, value) in column.cells.iter().enumerate() {
-            if let Some(value) = value {
-                let level = domain.values.iter().position(|v| v == value).expect("the domain holds every value");
-                levels[row * columns.len() + k] = level as u32;
+    while !left.is_empty() {
+        let k = knobs.len();
+        let mut found = None;
+        for (at, &c) in left.iter().enumerate() {
+            let column = &columns[c];
+            let domain = domain(column).ok_or_else(|| TableError::Shape {
+                path: path.into(),
+                why: format!("column `{}` mixes numbers and text, or holds nothing but nulls", column.name),
+            })?;
+            for (row, value) in column.cells.iter().enumerate() {
+                let level = value.as_ref().map(|value| domain.values.iter().position(|v| v == value));
+                levels[row * columns.len() + k] = match level {
+                    None => Candidate::ABSENT,
+                    Some(level) => level.expect("the domain holds every value") as u32,
+                };
+            }
+            if let Some(conditions) = conditions(&levels, columns.len(), k) {
+                found = Some((at, domain, conditions));
+                break;
             }
         }
-        let conditions = conditions(&levels, columns.len(), k).ok_or_else(|| TableError::Shape {
-            path: path.into(),
-            why: format!("column `{}` is null in rows that no other knob tells apart", column.name),
-        })?;
-        let block = column.name.split('.').next().unwrap_or_default().to_owned();
-        knobs.push(Knob { name: column.name.clone(), domain, conditions, block });
+        let Some((at, domain, conditions)) = found else {
+            let name = &columns[left[0]].name;
+            return Err(TableError::Shape {
+                path: path.into(),
+                why: format!("column `{name}` is null in rows that no other knob tells apart"),
+            });
+        };
+        let name = columns[left.remove(at)].name.clone();
+        let block = name.split('.').next().unwrap_or_default().to_owned();
+        knobs.push(Knob { name, domain, conditions, block });
     }
     Ok((Space { knobs }, levels))
 }

@@ -7,7 +7,8 @@
 //! it would lie; a pool of candidates is drawn (`candidates`), and the batch is picked one by one
 //! by expected hypervolume improvement (`acquisition`) times these chances, each pick being
 //! believed before the next. Now and then the reference point is moved outwards in one objective,
-//! so that the ends of the front are found.
+//! and being near the front means near it in the others, so that the ends of the front are found
+//! also where they lie in another basin.
 //!
 //! The processes learn only what lies near the front, and their means are not mixed with the
 //! forest's: both were measured to matter (share of the hypervolume after 100 evaluations of a
@@ -87,15 +88,17 @@ struct Models {
 }
 
 impl Models {
-    /// A rough order of candidates before any variance is known, the larger the better.
-    fn promise(&self, guess: &Guess, mean: &[f64], targets: &Targets) -> f64 {
+    /// Two rough orders of candidates before any variance is known, the larger the better: for the
+    /// surroundings of the front, and for what lies beyond its ends.
+    fn promise(&self, guess: &Guess, mean: &[f64], targets: &Targets) -> [f64; 2] {
         let m = targets.m;
         if !self.any_feasible {
-            return guess.deviation[m + 2] - guess.mean[m + 2];
+            return [guess.deviation[m + 2] - guess.mean[m + 2]; 2];
         }
         let hopeful: Vec<f64> = mean.iter().zip(&guess.deviation).map(|(v, s)| v - 0.5 * s).collect();
-        let near = guess.mean[m] + 0.02;
-        near * guess.mean[m + 1] * (-distance_behind(&hopeful, &targets.front, m) / 0.1).exp()
+        let hope = guess.mean[m + 1] * (-distance_behind(&hopeful, &targets.front, m) / 0.1).exp();
+        let beyond = guess.mean[m + 3..].iter().fold(0.0_f64, |most, &v| most.max(v));
+        [(guess.mean[m] + 0.02) * hope, (beyond - guess.mean[m] + 0.02) * hope]
     }
 }
 
@@ -104,8 +107,9 @@ struct Entry {
     candidate: Candidate,
     row: Vec<f64>,
     posteriors: Vec<Posterior>,
-    /// Chance that it lies near the front and keeps the constraints.
-    weight: f64,
+    /// Chance that it keeps the constraints and lies near the front, and the same with each
+    /// objective allowed beyond the front's end.
+    weights: Vec<f64>,
     taken: bool,
 }
 
@@ -188,9 +192,9 @@ impl<'a> Bayesian<'a> {
             a.0.cmp(&b.0).then(a.2.total_cmp(&b.2)).then(a.1.total_cmp(&b.1))
         });
 
-        // The forest: objectives, near, feasible, violation.
+        // The forest: objectives, near, feasible, violation, near or beyond each end.
         let kept = spread_out(&by_distance, FOREST_ROWS);
-        let outputs = m + 3;
+        let outputs = 2 * m + 3;
         let mut rows = Vec::with_capacity(kept.len());
         let mut wanted = Vec::with_capacity(kept.len() * outputs);
         for &i in &kept {
@@ -199,6 +203,7 @@ impl<'a> Bayesian<'a> {
             wanted.push(f64::from(u8::from(targets.is_near[i])));
             wanted.push(f64::from(u8::from(known[i].violation == 0.0)));
             wanted.push((1.0 + known[i].violation.min(1e3)).ln());
+            wanted.extend(targets.is_beyond[i * m..][..m].iter().map(|&is| f64::from(u8::from(is))));
         }
         let trees = if kept.len() > 600 { 40 } else { 80 };
         let forest = Forest::grow(&rows, &wanted, outputs, trees, rng);
@@ -288,19 +293,22 @@ impl<'a> Bayesian<'a> {
             let m = targets.m;
             let mut reference = vec![REFERENCE; m];
             let push_every = if self.memory.known().len() < 100 { 2 } else { 4 };
+            let mut ending = 0;
             if self.picked.is_multiple_of(push_every) {
-                reference[(self.picked / push_every) as usize % m] = PUSHED;
+                let end = (self.picked / push_every) as usize % m;
+                reference[end] = PUSHED;
+                ending = end + 1;
             }
             self.picked += 1;
             let improvement = Improvement::new(&front, m, &reference);
             let score = |e: &Entry| {
                 if !models.any_feasible {
-                    return e.weight;
+                    return e.weights[0];
                 }
                 let mean: Vec<f64> = e.posteriors.iter().map(|p| p.mean).collect();
                 let deviation: Vec<f64> =
                     models.gps.iter().zip(&e.posteriors).map(|(gp, p)| gp.deviation(p.variance)).collect();
-                improvement.expected(&mean, &deviation) * e.weight
+                improvement.expected(&mean, &deviation) * e.weights[ending]
             };
             let mut best: Option<(f64, usize)> = None;
             for (i, e) in entries.iter().enumerate().filter(|(_, e)| !e.taken) {
@@ -325,7 +333,7 @@ impl<'a> Bayesian<'a> {
             candidate: Candidate,
             row: Vec<f64>,
             guess: Guess,
-            order: f64,
+            order: [f64; 2],
         }
         let mut rough: Vec<Rough> = Vec::with_capacity(pool.len());
         for candidate in pool {
@@ -334,23 +342,31 @@ impl<'a> Bayesian<'a> {
             let order = models.promise(&guess, &guess.mean[..m], targets);
             rough.push(Rough { candidate, row, guess, order });
         }
-        rough.sort_by(|a, b| b.order.total_cmp(&a.order));
-        rough.truncate(ROUGH);
+        let keep = |rough: &mut Vec<Rough>, count: usize| {
+            // A quarter for the ends of the front.
+            rough.sort_by(|a, b| b.order[0].total_cmp(&a.order[0]));
+            let (whole, own) = (rough.len(), (count - count / 4).min(rough.len()));
+            rough[own..].sort_by(|a, b| b.order[1].total_cmp(&a.order[1]));
+            rough.truncate(count.min(whole));
+        };
+        keep(&mut rough, ROUGH);
         for r in &mut rough {
             let mean: Vec<f64> =
                 models.gps.iter().zip(&r.guess.mean).map(|(gp, forest)| 0.5 * (gp.mean(&r.row) + forest)).collect();
             r.order = models.promise(&r.guess, &mean, targets);
         }
-        rough.sort_by(|a, b| b.order.total_cmp(&a.order));
-        rough.truncate(SHORTLIST);
+        keep(&mut rough, SHORTLIST);
         rough
             .into_iter()
             .map(|r| {
                 let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
-                let near = r.guess.mean[m];
                 let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
-                let weight = if models.any_feasible { near * feasible } else { r.order };
-                Entry { candidate: r.candidate, row: r.row, posteriors, weight, taken: false }
+                let near = [r.guess.mean[m]].into_iter().chain(r.guess.mean[m + 3..].iter().copied());
+                let weights = match models.any_feasible {
+                    true => near.map(|near| near * feasible).collect(),
+                    false => vec![r.order[0]; m + 1],
+                };
+                Entry { candidate: r.candidate, row: r.row, posteriors, weights, taken: false }
             })
             .collect()
     }

@@ -10,6 +10,8 @@ const WORST: f64 = 4.0;
 /// "Near the front" is below this in every objective, widened until [`NEAR_LEAST`] are.
 const NEAR: f64 = 1.3;
 const NEAR_LEAST: usize = 16;
+/// "Beyond an end of the front" allows one objective up to this.
+const BEYOND: f64 = 2.2;
 /// The front spans at least this share of the way from the best to the median value.
 const LEAST_SPAN: f64 = 0.2;
 
@@ -22,6 +24,9 @@ pub(super) struct Targets {
     pub is_valued: Vec<bool>,
     /// Whether it keeps every constraint and lies near the front in every objective.
     pub is_near: Vec<bool>,
+    /// The same with one objective allowed to go beyond the front's end, for each objective: a
+    /// better end of the front may lie there.
+    pub is_beyond: Vec<bool>,
     /// How much a candidate must improve in every objective to be on the front; 0 on it.
     pub behind: Vec<f64>,
     /// The front's points.
@@ -55,11 +60,16 @@ impl Targets {
         sorted.sort_unstable_by(f64::total_cmp);
         let near = sorted.get(NEAR_LEAST - 1).or(sorted.last()).map_or(NEAR, |v| v.max(NEAR));
         let is_near = (0..known.len()).map(|i| usable[i] && worst_of[i] <= near).collect();
+        let is_within = |(i, end): (usize, usize)| {
+            let limit = |k| if k == end { near.max(BEYOND) } else { near };
+            usable[i] && row(i).iter().enumerate().all(|(k, &v)| v <= limit(k))
+        };
+        let is_beyond = (0..known.len()).flat_map(|i| (0..m).map(move |end| (i, end))).map(is_within).collect();
         let values: Vec<f64> = raw.iter().map(|&v| compress(v)).collect();
         let compressed_front: Vec<f64> = front.iter().map(|&v| compress(v)).collect();
         let behind = values.chunks_exact(m).map(|v| distance_behind(v, &compressed_front, m)).collect();
         let is_valued = known.iter().map(|k| is_finite(&k.objectives)).collect();
-        Some(Targets { m, values, is_valued, is_near, behind, front })
+        Some(Targets { m, values, is_valued, is_near, is_beyond, behind, front })
     }
 
     /// The compressed objectives of one known candidate.

@@ -310,7 +310,7 @@ const OTHERS: &[Key] = &[
         "search.strategy",
         &["auto", "bayesian", "coordinate", "genetic", "sobol", "random", "grid"],
         &[],
-        value(Literal::Text("coordinate")),
+        value(Literal::Text("auto")),
         "Who proposes candidates.",
     ),
     int("search.budget", 1, 100_000_000, value(Literal::Int(500)), "simulations", "Most simulations."),
