@@ -59,16 +59,16 @@ pub(crate) fn percent(share: f64) -> String {
 /// The name of a metric as a title, such as `TTFT p90` for `ttft_p90_ms`; the unit is not in it.
 pub fn metric_label(metric: usize) -> String {
     let name = METRICS[metric].name;
-    let family = match name.split('_').next() {
-        Some("ttft") => "TTFT",
-        Some("itl") => "ITL",
-        Some("tpot") => "TPOT",
-        Some("e2e") => "End-to-end latency",
-        Some("queue") => "Queue wait",
-        _ => "",
-    };
-    if !family.is_empty()
-        && let Some(statistic) = name.split('_').nth(1)
+    const FAMILIES: [(&str, &str); 6] = [
+        ("ttft_", "TTFT"),
+        ("itl_", "ITL"),
+        ("tpot_", "TPOT"),
+        ("e2e_", "End-to-end latency"),
+        ("queue_", "Queue wait"),
+        ("tier_wait_", "Wait for host or disk"),
+    ];
+    if let Some((family, statistic)) =
+        FAMILIES.iter().find_map(|(prefix, family)| Some((family, name.strip_prefix(prefix)?.split('_').next()?)))
     {
         return format!("{family} {statistic}");
     }
@@ -89,6 +89,8 @@ pub fn metric_label(metric: usize) -> String {
         "gpus_peak" => "GPUs, peak".into(),
         "kv_util_mean" => "KV cache use, mean".into(),
         "duration_s" => "Duration".into(),
+        "host_transfer_gb" => "KV moved, GPU and host".into(),
+        "disk_transfer_gb" => "KV moved, host and disk".into(),
         other => {
             let words = other.replace('_', " ");
             let mut letters = words.chars();
@@ -162,6 +164,7 @@ mod tests {
         assert_eq!(phrase("usd_per_mtok_output"), "cost per million output tokens");
         assert_eq!(phrase("gpus_mean"), "GPUs, mean");
         assert_eq!(phrase("e2e_p90_ms"), "end-to-end latency p90");
+        assert_eq!(phrase("tier_wait_p90_ms"), "wait for host or disk p90");
         assert_eq!(count(12_031), "12,031");
     }
 
