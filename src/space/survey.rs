@@ -9,9 +9,9 @@ use rustc_hash::FxHashSet;
 use super::{Candidate, Deployer, RefusalCode, Space};
 
 /// Largest space that is looked at whole.
-const WHOLE: f64 = 4096.0;
+const WHOLE: f64 = 2048.0;
 /// Draws from a larger one.
-const SAMPLE: usize = 4096;
+const SAMPLE: usize = 2048;
 
 /// What a survey found.
 #[derive(Clone, Debug, PartialEq, Eq)]
