@@ -35,8 +35,28 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// A pool of two workers.
+fn pool(engine: &EngineConfig) -> Pool {
+    let timing = Timing::Polynomial { floor_means: false };
+    Pool { workers: 2, gpus_per_worker: 1, engine: engine.clone(), timing }
+}
+
+fn aggregated(engine: &EngineConfig) -> Topology {
+    Topology::Aggregated(pool(engine))
+}
+
+/// With links that transfers share.
+fn disaggregated(engine: &EngineConfig) -> Topology {
+    Topology::Disaggregated {
+        prefill: pool(engine),
+        decode: pool(engine),
+        transfer: TransferConfig { gbps: Some(0.1), bytes_per_token: 131_072.0, ..Default::default() },
+        local_prefill: LocalPrefill::OFF,
+    }
+}
+
 /// Allocations and passes of one simulation.
-fn cost(output_tokens: u32, engine: &EngineConfig, pass_by_pass: bool) -> (u64, u64) {
+fn cost(output_tokens: u32, deployment: &Deployment) -> (u64, u64) {
     let workload = generate(&SyntheticSpec {
         seed: 1,
         sessions: 300,
@@ -51,26 +71,32 @@ fn cost(output_tokens: u32, engine: &EngineConfig, pass_by_pass: bool) -> (u64, 
         block_tokens: 64,
     })
     .expect("a valid spec");
-    let deployment = Deployment {
-        topology: Topology::Aggregated(Pool {
-            workers: 2,
-            gpus_per_worker: 1,
-            engine: engine.clone(),
-            timing: Timing::Polynomial { floor_means: false },
-        }),
-        router: RouterConfig { policy: RouterPolicy::Kv, ..Default::default() },
+    // Once before counting, so that what the workload caches is there.
+    simulate(deployment, &workload, 1, false);
+    let before = ALLOCATIONS.get();
+    let passes = simulate(deployment, &workload, 1, false).passes;
+    (ALLOCATIONS.get() - before, passes)
+}
+
+fn deployment(topology: Topology, policy: RouterPolicy, pass_by_pass: bool) -> Deployment {
+    Deployment {
+        topology,
+        router: RouterConfig { policy, ..Default::default() },
         planner: None,
         faults: Default::default(),
         sla: Sla::default(),
         usd_per_gpu_hour: 1.0,
         peer_compat: false,
         pass_by_pass,
-    };
-    // Once before counting, so that what the workload caches is there.
-    simulate(&deployment, &workload, 1, false);
-    let before = ALLOCATIONS.get();
-    let passes = simulate(&deployment, &workload, 1, false).passes;
-    (ALLOCATIONS.get() - before, passes)
+    }
+}
+
+/// Ten times the output, many times the passes, no more allocations.
+fn check(deployment: &Deployment) {
+    let (few, few_passes) = cost(100, deployment);
+    let (many, many_passes) = cost(1000, deployment);
+    assert!(many_passes > 8 * few_passes, "{few_passes} passes grew to {many_passes}");
+    assert!(few > 0 && many <= few + 16, "{deployment:?}: {few} allocations grew to {many}");
 }
 
 #[test]
@@ -80,11 +106,19 @@ fn more_passes_do_not_allocate_more() {
         for (attention_dp, speculation) in [(1, None), (2, None), (1, Some(drafts.clone()))] {
             let engine = EngineConfig { backend, attention_dp, speculation, ..Default::default() };
             for pass_by_pass in [false, true] {
-                let (few, few_passes) = cost(100, &engine, pass_by_pass);
-                let (many, many_passes) = cost(1000, &engine, pass_by_pass);
-                assert!(many_passes > 8 * few_passes, "{few_passes} passes grew to {many_passes}");
-                assert!(few > 0 && many <= few + 16, "{engine:?}: {few} allocations grew to {many}");
+                check(&deployment(aggregated(&engine), RouterPolicy::Kv, pass_by_pass));
             }
         }
+    }
+}
+
+#[test]
+fn neither_do_they_where_prompts_are_handed_over() {
+    for backend in [Backend::Vllm, Backend::Sglang, Backend::Trtllm] {
+        let engine = EngineConfig { backend, ..Default::default() };
+        for policy in [RouterPolicy::RoundRobin, RouterPolicy::LeastLoaded, RouterPolicy::Kv] {
+            check(&deployment(disaggregated(&engine), policy, false));
+        }
+        check(&deployment(disaggregated(&engine), RouterPolicy::Kv, true));
     }
 }
