@@ -229,6 +229,24 @@ pub fn cases(usual: u64) -> std::ops::Range<u64> {
     0..std::env::var("SERVESCOUT_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
+/// A cluster with tiers that are full, tiny or slow, and pools in which little fits.
+pub fn random_cluster(rng: &mut ChaCha8Rng) -> (Workload, Deployment) {
+    let workload = conversations(rng);
+    let mut deployment = twin_equivalence::deployment(rng, &workload);
+    let pool = pool(&mut deployment);
+    pool.workers = rng.random_range(1..4);
+    let engine = &mut pool.engine;
+    engine.prefix_caching = true;
+    (engine.attention_dp, engine.speculation) = (1, None);
+    engine.block_size = [BLOCK, BLOCK, 24, 5][rng.random_range(0..4)];
+    let longest = workload.requests.iter().map(|r| r.input_tokens + r.output_tokens).max().unwrap();
+    let longest = longest.div_ceil(engine.block_size);
+    engine.gpu_blocks = ((f64::from(longest) * [0.8, 1.1, 1.6, 4.0][rng.random_range(0..4)]) as u32).max(2);
+    let disk = rng.random_bool(0.5).then(|| random_tier(rng, longest));
+    engine.tiers = Some(TierConfig { block_bytes: 1.3e5, host: random_tier(rng, longest), disk });
+    (workload, deployment)
+}
+
 pub fn random_tier(rng: &mut ChaCha8Rng, longest: u32) -> Tier {
     let shared = rng.random_bool(0.4);
     let gbps = [0.0, 0.0317, 1.37, 40.1][rng.random_range(0..4)];
@@ -249,24 +267,11 @@ fn jumping_equals_doing_every_pass_with_tiers() {
     let (mut host, mut disk, mut waits, mut given_up) = (0.0, 0.0, 0, 0);
     for seed in cases(300) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let workload = conversations(&mut rng);
-        let mut deployment = twin_equivalence::deployment(&mut rng, &workload);
-        let ties = workload.load != Load::Open;
-        let pool = pool(&mut deployment);
-        pool.workers = if ties { 1 } else { rng.random_range(1..4) };
-        let engine = &mut pool.engine;
-        engine.prefix_caching = true;
-        (engine.attention_dp, engine.speculation) = (1, None);
-        engine.block_size = [BLOCK, BLOCK, 24, 5][rng.random_range(0..4)];
-        let longest = workload.requests.iter().map(|r| r.input_tokens + r.output_tokens).max().unwrap();
-        let longest = longest.div_ceil(engine.block_size);
-        engine.gpu_blocks = ((f64::from(longest) * [0.8, 1.1, 1.6, 4.0][rng.random_range(0..4)]) as u32).max(2);
-        let with_disk = rng.random_bool(0.5);
-        engine.tiers = Some(TierConfig {
-            block_bytes: 1.3e5,
-            host: random_tier(&mut rng, longest),
-            disk: with_disk.then(|| random_tier(&mut rng, longest)),
-        });
+        let (workload, mut deployment) = random_cluster(&mut rng);
+        if workload.load != Load::Open {
+            // Workers of a closed loop tie.
+            pool(&mut deployment).workers = 1;
+        }
         let jumped = simulate(&deployment, &workload, seed, true);
         deployment.pass_by_pass = true;
         let plain = simulate(&deployment, &workload, seed, true);

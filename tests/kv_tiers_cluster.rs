@@ -15,10 +15,7 @@ use servescout::twin::router::formula::Formula;
 use servescout::twin::{Outcome, RequestRecord, Status, router, simulate};
 
 use crate::cluster_properties::Chaos;
-use crate::kv_tiers::{
-    A, B, BLOCK, SPACE, adds_up, cases, conversations, deployment, pool, random_tier, tier, workload,
-};
-use crate::twin_equivalence;
+use crate::kv_tiers::{A, B, BLOCK, SPACE, adds_up, cases, deployment, pool, random_cluster, tier, workload};
 
 fn shared(blocks: u32, gbps: f64) -> Tier {
     let rates = LinkRates { gbps, shared_gbps: Some(0.0), latency_ms: 0.0 };
@@ -30,24 +27,6 @@ fn records(outcome: &Outcome) -> &[RequestRecord] {
 }
 
 const C: &[u32] = &[21, 22, 23, 24, 25, 26, 27, 28];
-
-/// A cluster with tiers that are full, tiny or slow, and pools in which little fits.
-fn random_cluster(rng: &mut ChaCha8Rng) -> (servescout::workload::Workload, Deployment) {
-    let workload = conversations(rng);
-    let mut deployment = twin_equivalence::deployment(rng, &workload);
-    let pool = pool(&mut deployment);
-    pool.workers = rng.random_range(1..4);
-    let engine = &mut pool.engine;
-    engine.prefix_caching = true;
-    (engine.attention_dp, engine.speculation) = (1, None);
-    engine.block_size = [BLOCK, BLOCK, 24, 5][rng.random_range(0..4)];
-    let longest = workload.requests.iter().map(|r| r.input_tokens + r.output_tokens).max().unwrap();
-    let longest = longest.div_ceil(engine.block_size);
-    engine.gpu_blocks = ((f64::from(longest) * [0.8, 1.1, 1.6, 4.0][rng.random_range(0..4)]) as u32).max(2);
-    let disk = rng.random_bool(0.5).then(|| random_tier(rng, longest));
-    engine.tiers = Some(TierConfig { block_bytes: 1.3e5, host: random_tier(rng, longest), disk });
-    (workload, deployment)
-}
 
 /// Every request ended, once; those completed took as long as their parts.
 fn check(seed: u64, deployment: &Deployment, outcome: &Outcome) {

@@ -5,32 +5,7 @@ use crate::reference;
 use servescout::catalog::{self, Backend, Dtype};
 use servescout::timing::surface::library::{self, MoeLayout};
 use servescout::timing::surface::relative;
-use servescout::timing::{PassLoad, Roofline, SurfaceOptions, Timing, TimingSpec, WorkerShape};
-
-const POOL: u64 = 1 << 24;
-
-/// Decode, prefill and mixed passes over the range that servers use.
-fn loads() -> Vec<PassLoad> {
-    let mut loads = Vec::new();
-    for seqs in [1u32, 4, 16, 64, 256] {
-        for context in [256, 1024, 4096, 16_384] {
-            loads.push(PassLoad::decode(seqs, context * u64::from(seqs), POOL));
-        }
-    }
-    for new in [128, 512, 2048, 8192] {
-        for prefix in [0, 4096, 16_384] {
-            loads.push(PassLoad::default().with_prefill(new, prefix, true));
-        }
-    }
-    for (new, seqs, context) in [(256, 8, 1024u64), (512, 64, 2048), (2048, 32, 4096), (1024, 128, 1024)] {
-        let mut load = PassLoad::default().with_prefill(new, 0, true);
-        load.decode_seqs = seqs;
-        load.sampled_seqs += seqs;
-        load.decode_context_tokens = context * u64::from(seqs);
-        loads.push(load);
-    }
-    loads
-}
+use servescout::timing::{Roofline, SurfaceOptions, Timing, TimingSpec, WorkerShape};
 
 /// Every worker that was measured, as the default options choose its tables.
 fn measured() -> Vec<WorkerShape> {
@@ -66,9 +41,11 @@ fn errors(shape: &WorkerShape, may_stand: impl Fn(&WorkerShape) -> bool) -> Opti
         return None;
     }
     let relative = relative::nearest(library::embedded(), shape, &bare(), may_stand)?;
-    let carried = Timing::Surface(relative::surface(library::embedded(), &relative, shape, 0.0).into());
+    let carried = Timing::Surface(relative::surface(library::embedded(), &relative, shape, 0.0, None).into());
     let roofline = Timing::Roofline(Roofline::new(shape, 0.0).into());
-    let of = |timing: &Timing| loads().iter().map(|load| (timing.pass_ms(load) / truth.pass_ms(load)).ln()).collect();
+    let of = |timing: &Timing| {
+        reference::loads().iter().map(|load| (timing.pass_ms(load) / truth.pass_ms(load)).ln()).collect()
+    };
     Some((of(&carried), relative.astray, of(&roofline)))
 }
 
@@ -133,7 +110,8 @@ fn the_nearest_relative_is_named_with_the_error_to_expect() {
     assert_eq!(said.estimated, Some(15.0));
     assert!(said.label.starts_with("estimated, +-15% (from Qwen/Qwen3-32B bf16"), "{}", said.label);
     assert!(said.label.contains("b200_sxm") && said.source.contains("AI Configurator"), "{}", said.label);
-    // Other generations and other attention are left to the roofline.
+    // Other generations, other links and other attention are left to the roofline.
+    assert_eq!(nearest(&shape("Qwen/Qwen3-32B", "l40s", 2)), None);
     assert_eq!(nearest(&shape("Qwen/Qwen3-32B", "a100", 2)), None);
     assert_eq!(nearest(&shape("deepseek-ai/DeepSeek-V3", "h200", 8)), None);
 }

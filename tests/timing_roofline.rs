@@ -9,35 +9,10 @@ use servescout::timing::roofline::coefficients::{BF16, Coefficients, FP4, FP8, e
 use servescout::timing::surface::library::{self, MoeLayout};
 use servescout::timing::{PassLoad, Roofline, SurfaceOptions, TimingSpec, WorkerShape};
 
-const POOL: u64 = 1 << 24;
-
 /// A measured worker and passes with their measured durations, ms.
 struct Sample {
     shape: WorkerShape,
     passes: Vec<(PassLoad, f64)>,
-}
-
-/// Decode, prefill and mixed passes over the range that servers use.
-fn loads() -> Vec<PassLoad> {
-    let mut loads = Vec::new();
-    for seqs in [1u32, 4, 16, 64, 256] {
-        for context in [256, 1024, 4096, 16_384] {
-            loads.push(PassLoad::decode(seqs, context * u64::from(seqs), POOL));
-        }
-    }
-    for new in [128, 512, 2048, 8192] {
-        for prefix in [0, 4096, 16_384] {
-            loads.push(PassLoad::default().with_prefill(new, prefix, true));
-        }
-    }
-    for (new, seqs, context) in [(256, 8, 1024u64), (512, 64, 2048), (2048, 32, 4096), (1024, 128, 1024)] {
-        let mut load = PassLoad::default().with_prefill(new, 0, true);
-        load.decode_seqs = seqs;
-        load.sampled_seqs += seqs;
-        load.decode_context_tokens = context * u64::from(seqs);
-        loads.push(load);
-    }
-    loads
 }
 
 /// Every measured configuration of a weight format, but for vLLM's flawed block tables.
@@ -63,7 +38,7 @@ fn samples(dtype: Dtype) -> Vec<Sample> {
         };
         let timing = TimingSpec::Surface(options).build(&shape).unwrap();
         assert_eq!(timing.provenance().kind, "surface");
-        Sample { shape, passes: loads().into_iter().map(|load| (load, timing.pass_ms(&load))).collect() }
+        Sample { shape, passes: reference::loads().into_iter().map(|load| (load, timing.pass_ms(&load))).collect() }
     })
     .collect()
 }

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use servescout::catalog::{Backend, Dtype};
+use servescout::timing::PassLoad;
 
 /// A CSV file in memory.
 pub struct Csv {
@@ -86,4 +87,27 @@ pub fn formats(quant: &str) -> (Dtype, Dtype) {
         "mxfp4_kvfp8" | "mxfp4_mxfp8_kvfp8" => (Dtype::Mxfp4, Dtype::Fp8),
         other => panic!("quantisation {other}"),
     }
+}
+
+/// Decode, prefill and mixed passes over the range that servers use.
+pub fn loads() -> Vec<PassLoad> {
+    let mut loads = Vec::new();
+    for seqs in [1u32, 4, 16, 64, 256] {
+        for context in [256, 1024, 4096, 16_384] {
+            loads.push(PassLoad::decode(seqs, context * u64::from(seqs), 1 << 24));
+        }
+    }
+    for new in [128, 512, 2048, 8192] {
+        for prefix in [0, 4096, 16_384] {
+            loads.push(PassLoad::default().with_prefill(new, prefix, true));
+        }
+    }
+    for (new, seqs, context) in [(256, 8, 1024u64), (512, 64, 2048), (2048, 32, 4096), (1024, 128, 1024)] {
+        let mut load = PassLoad::default().with_prefill(new, 0, true);
+        load.decode_seqs = seqs;
+        load.sampled_seqs += seqs;
+        load.decode_context_tokens = context * u64::from(seqs);
+        loads.push(load);
+    }
+    loads
 }

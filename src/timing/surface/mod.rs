@@ -113,11 +113,7 @@ pub(super) fn estimated(shape: &WorkerShape, options: &SurfaceOptions, reason: O
     let made = shared.entry(key).or_insert_with(|| {
         let library = library::embedded();
         let relative = relative::nearest(library, shape, options, |_| true)?;
-        let mut parts = relative::parts(library, &relative, shape);
-        if let Some(reason) = reason {
-            parts.label += &format!("; {reason}");
-        }
-        Some(Arc::new(relative::expand(&parts, &relative, shape, host_ms)))
+        Some(Arc::new(relative::surface(library, &relative, shape, host_ms, reason)))
     });
     made.clone()
 }

@@ -1,9 +1,8 @@
 //! Where nothing was measured: the tables of the nearest measured relative, through the roofline.
 //!
 //! A relative differs in few things from the worker that is asked for: in tensor-parallel size, GPU or
-//! format of the cache. Every duration of its tables is multiplied by what the
-//! roofline says of the two workers, part by part, so that what the roofline gets wrong for both
-//! cancels out. How far each difference leads astray was measured by leaving out what was measured
+//! format of the cache. Every duration of its tables is multiplied by what the roofline says of the two
+//! workers, part by part, so that what the roofline gets wrong for both cancels out. How far each difference leads astray was measured by leaving out what was measured
 //! (`estimates_from_relatives_are_as_good_as_stated` in `tests/timing_relative.rs`); the differences
 //! of a relative add up, and the least sum is the nearest.
 
@@ -80,9 +79,10 @@ pub fn nearest(
     (nearest.error_percent() < coefficients::error_percent(shape)).then_some(nearest)
 }
 
-/// Sum of what each difference costs; `None` where the generations of GPUs differ.
+/// Sum of what each difference costs; `None` where GPUs differ in generation or in kind of link: tables
+/// of an H100 say nothing of an L40S, which has the number formats of one but no NVLink.
 fn distance(of: &WorkerShape, relative: &WorkerShape) -> Option<f64> {
-    let generation = |gpu: &GpuSpec| (gpu.fp8_tflops.is_some(), gpu.fp4_tflops.is_some());
+    let generation = |gpu: &GpuSpec| (gpu.fp8_tflops.is_some(), gpu.fp4_tflops.is_some(), gpu.nvlink_gbps.is_some());
     if generation(&relative.gpu) != generation(&of.gpu) {
         return None;
     }
@@ -95,22 +95,28 @@ fn distance(of: &WorkerShape, relative: &WorkerShape) -> Option<f64> {
     )
 }
 
-/// The surface of a worker from the tables of a relative.
-pub fn surface(library: &Library, relative: &Relative, shape: &WorkerShape, host_ms: f64) -> Surface {
-    expand(&parts(library, relative, shape), relative, shape, host_ms)
-}
-
-/// As [`surface`], from parts that a reason was added to.
-pub(super) fn expand(parts: &Parts, relative: &Relative, shape: &WorkerShape, host_ms: f64) -> Surface {
+/// The surface of a worker from the tables of a relative; `reason` says why there is no measurement,
+/// where that is known.
+pub fn surface(
+    library: &Library,
+    relative: &Relative,
+    shape: &WorkerShape,
+    host_ms: f64,
+    reason: Option<&str>,
+) -> Surface {
     let estimated = Some(relative.error_percent());
+    let mut parts = parts(library, relative, shape);
+    if let Some(reason) = reason {
+        parts.label += &format!("; {reason}");
+    }
     Surface::expand(
-        parts,
+        &parts,
         &Expansion { kind: "surface", aic_parity: false, host_ms, backend: shape.backend, estimated },
     )
 }
 
 /// The tables of a relative, carried over to the worker.
-pub fn parts(library: &Library, relative: &Relative, shape: &WorkerShape) -> Parts {
+fn parts(library: &Library, relative: &Relative, shape: &WorkerShape) -> Parts {
     let theirs = library.parts(relative.selection);
     let roofline = |s: &WorkerShape| Roofline::with_coefficients(s, Coefficients::of(s));
     let (own, kin) = (roofline(shape), roofline(&relative.shape));
@@ -128,8 +134,6 @@ pub fn parts(library: &Library, relative: &Relative, shape: &WorkerShape) -> Par
         sampled: carried_knots(&theirs.sampled, &|x| over(&|r| r.head_ms(x as u32))),
         decode,
         context,
-        context_constant_ms: theirs.context_constant_ms * f64::from(shape.model.layers)
-            / f64::from(relative.shape.model.layers),
         label: format!("from {}: {}", relative.shape.label(), theirs.label),
         ..theirs
     }
