@@ -9,13 +9,18 @@ use super::library::Axes;
 /// A table of straight lines; see the module.
 #[derive(Debug, PartialEq)]
 pub struct Cells<const PER_OCTAVE: u32> {
-    /// Cell-major, rows of batch within.
-    lines: Box<[[f32; 2]]>,
+    /// Cell-major, rows of batch within; rounded to single precision, as the rest of a surface, and kept
+    /// as they are computed with.
+    lines: Box<[[f64; 2]]>,
     rows: usize,
     /// Where each cell's line ends: the next measured knot; `None` for the last.
     ends: Box<[Option<u32>]>,
     /// Cell number of the first measured knot, less one.
     origin: u64,
+}
+
+fn rounded(value: f64) -> f64 {
+    f64::from(value as f32)
 }
 
 /// A straight line over length.
@@ -51,12 +56,12 @@ impl<const PER_OCTAVE: u32> Cells<PER_OCTAVE> {
             ends.push(axes.length.get(after).copied());
             for row in values.chunks_exact(columns) {
                 lines.push(if after == 0 {
-                    [row[0] as f32, 0.0]
+                    [rounded(row[0]), 0.0]
                 } else {
                     let left = (after - 1).min(columns - 2);
                     let (x, y) = (f64::from(axes.length[left]), row[left]);
                     let slope = (row[left + 1] - y) / (f64::from(axes.length[left + 1]) - x);
-                    [(y - slope * x) as f32, slope as f32]
+                    [rounded(y - slope * x), rounded(slope)]
                 });
             }
         }
@@ -65,7 +70,7 @@ impl<const PER_OCTAVE: u32> Cells<PER_OCTAVE> {
 
     /// Every value times a factor.
     pub fn scaled(&self, factor: f64) -> Self {
-        let scale = |line: &[f32; 2]| line.map(|v| (f64::from(v) * factor) as f32);
+        let scale = |line: &[f64; 2]| line.map(|v| rounded(v * factor));
         Cells {
             lines: self.lines.iter().map(scale).collect(),
             rows: self.rows,
@@ -119,8 +124,8 @@ impl<const PER_OCTAVE: u32> Cells<PER_OCTAVE> {
         let first = cell * self.rows + row;
         // batch / 2^row - 1, the power of two made from its exponent.
         let weight = f64::from(batch) * f64::from_bits((1023 - row as u64) << 52) - 1.0;
-        let pair = &self.lines[first..first + 2];
-        (pair[0].map(f64::from), pair[1].map(f64::from), weight)
+        let [low, high] = self.lines[first..first + 2] else { unreachable!("two rows") };
+        (low, high, weight)
     }
 
     /// Number of the cell among all positive lengths.

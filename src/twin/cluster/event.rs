@@ -23,7 +23,15 @@ impl<T: PartialEq> PartialOrd for At<T> {
 
 impl<T: PartialEq> Ord for At<T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.ms.total_cmp(&other.ms).then(self.rank.cmp(&other.rank))
+        self.key().cmp(&other.key())
+    }
+}
+
+impl<T> At<T> {
+    /// Time and rank in one number: times are not negative, so that their bits are in order.
+    fn key(&self) -> u128 {
+        debug_assert!(self.ms.is_sign_positive() && !self.ms.is_nan());
+        u128::from(self.ms.to_bits()) << 64 | u128::from(self.rank)
     }
 }
 

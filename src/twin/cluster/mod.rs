@@ -90,6 +90,8 @@ pub struct Cluster<'a> {
     /// Killed workers whose last pass is in flight.
     dying: Vec<usize>,
     controllers: Vec<Box<dyn Controller>>,
+    /// Anybody but the clients is told of first tokens.
+    hears_first_tokens: bool,
     watcher: Option<Watcher<'a>>,
 }
 
@@ -184,6 +186,7 @@ impl<'a> Cluster<'a> {
             scale_events: 0,
             dying: Vec::new(),
             controllers,
+            hears_first_tokens: true,
             watcher: None,
         };
         cluster.requests.tiers = Tiers::new(pool.engine.tiers, cluster.paths.segments(), workload.requests.len());
