@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 pub use calibration::Calibration;
 pub use factors::{Corrected, PassFactors};
-pub use host::default_host_ms;
+pub use host::{default_host_ms, measured_host_ms};
 pub use load::{DecodeRun, PassLoad};
 pub use perfdb::PerfDbOptions;
 pub use roofline::Roofline;

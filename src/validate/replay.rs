@@ -13,7 +13,7 @@ use crate::timing::calibration::Factors;
 use crate::timing::memory::kv_capacity;
 use crate::timing::{
     Calibration, Corrected, PassFactors, PerfDbOptions, SurfaceOptions, Timing, TimingSpec, WorkerShape,
-    default_host_ms,
+    measured_host_ms,
 };
 use crate::twin::deployment::{EngineConfig, Pool, RouterConfig, Sla};
 use crate::twin::metrics::Metric;
@@ -111,12 +111,16 @@ pub fn prepare<'a>(point: &'a Point, database: Option<&Path>) -> Result<Prepared
     })
 }
 
-/// The factors of a backend: the calibration's, or those of no calibration, where only a host that
-/// schedules between passes is known to cost time.
+/// The factors of a backend: the calibration's, or those of no calibration, where only the time of the
+/// host is known.
 pub fn factors(calibration: Option<&Calibration>, backend: Backend) -> Factors {
     match calibration.and_then(|c| c.of(backend)) {
         Some(own) => own.factors,
-        None => Factors { sync_host_ms: default_host_ms(backend), ..Factors::NONE },
+        None => Factors {
+            host_ms: measured_host_ms(backend, true),
+            sync_host_ms: measured_host_ms(backend, false),
+            ..Factors::NONE
+        },
     }
 }
 

@@ -171,7 +171,7 @@ const OTHERS: &[Key] = &[
     when(
         not_negative(
             "timing.host_ms",
-            Fallback::Unset("1.15 under vLLM, 0 under the others and with `aic_parity`"),
+            Fallback::Unset("1.15 under vLLM, 2 under SGLang, 0.2 under TRT-LLM, 0 with `aic_parity`"),
             "ms",
             "What scheduling, sampling and launching on the host add to every pass.",
         ),

@@ -342,9 +342,9 @@ mod tests {
         assert_eq!(default("engine.max_prefill_tokens"), Value::Int(engine.max_prefill_tokens.into()));
         assert_eq!(default("engine.schedule_conservativeness"), Value::Real(engine.schedule_conservativeness));
         let Fallback::Unset(host_ms) = key("timing.host_ms").unwrap().fallback else { panic!("it depends") };
-        let vllm = crate::timing::default_host_ms(Backend::Vllm);
-        let others = [Backend::Sglang, Backend::Trtllm].map(crate::timing::default_host_ms);
-        assert!(host_ms.starts_with(&format!("{vllm} under vLLM, 0 under the others")) && others == [0.0; 2]);
+        let [vllm, sglang, trtllm] =
+            [Backend::Vllm, Backend::Sglang, Backend::Trtllm].map(crate::timing::default_host_ms);
+        assert!(host_ms.starts_with(&format!("{vllm} under vLLM, {sglang} under SGLang, {trtllm} under TRT-LLM")));
         let planner = PlannerConfig::default();
         for (name, ms) in [
             ("planner.load_interval_s", planner.load_interval_ms),
