@@ -411,7 +411,11 @@ impl Cluster<'_> {
         }
         way.has_arrived = true;
         let (worker, rank, started_ms) = (way.destination as usize, way.destination_rank, way.started_ms);
-        self.requests.states[request as usize].transfer_ms = now_ms - started_ms;
+        // One after the first token, when a worker was lost, is no part of the time to it.
+        let state = &mut self.requests.states[request as usize];
+        if state.first_token_ms.is_nan() {
+            state.transfer_ms = now_ms - started_ms;
+        }
         self.handoffs().desk(worker).activate.push((rank, request));
         self.attend(now_ms, worker);
         self.release_source(now_ms, request);
