@@ -23,7 +23,7 @@ use servescout::workload::{Load, Workload, generate};
 
 const CASES: u64 = 250;
 
-fn workload(rng: &mut ChaCha8Rng) -> Workload {
+pub fn workload(rng: &mut ChaCha8Rng) -> Workload {
     let mut workload = generate(&SyntheticSpec {
         seed: rng.random(),
         sessions: rng.random_range(1..60),
@@ -70,7 +70,7 @@ fn pool(rng: &mut ChaCha8Rng, backend: Backend, block_size: u32) -> Pool {
     }
 }
 
-fn deployment(rng: &mut ChaCha8Rng) -> Deployment {
+pub fn deployment(rng: &mut ChaCha8Rng) -> Deployment {
     let backend = *[Backend::Vllm, Backend::Sglang, Backend::Trtllm].choose(rng).unwrap();
     let block_size = *[1, 16, 64].choose(rng).unwrap();
     let policies = [RouterPolicy::RoundRobin, RouterPolicy::LeastLoaded, RouterPolicy::PowerOfTwo, RouterPolicy::Kv];

@@ -84,7 +84,9 @@ fn near(a: f64, b: f64) -> bool {
 /// Whether a completed request's time is the sum of its parts, none of them negative.
 pub fn adds_up(record: &RequestRecord, tolerance_ms: f64) -> bool {
     let r = record;
-    let parts = [r.queue_ms, r.tier_wait_ms, r.prefill_ms, r.decode_ms, r.preempted_ms, r.recomputed_ms];
+    // There need be no tiers and no transfer.
+    let [tier_wait_ms, transfer_ms] = [r.tier_wait_ms, r.transfer_ms].map(|ms| if ms.is_nan() { 0.0 } else { ms });
+    let parts = [r.queue_ms, tier_wait_ms, r.prefill_ms, transfer_ms, r.decode_ms, r.preempted_ms, r.recomputed_ms];
     let sum: f64 = parts.iter().sum();
     r.e2e_ms.is_nan() || ((sum - r.e2e_ms).abs() < tolerance_ms && parts.iter().all(|ms| *ms > -tolerance_ms))
 }
@@ -311,13 +313,17 @@ aggregated.workers = 2
 "#;
 
 fn tiers_of(knobs: &str) -> Result<Option<TierConfig>, String> {
+    Ok(pool(&mut deployed(knobs)?).engine.tiers)
+}
+
+/// The deployment of [`SPACE`] with some knobs more.
+pub fn deployed(knobs: &str) -> Result<Deployment, String> {
     let study =
         space::parse(&format!("{SPACE}{knobs}\n[objectives]\nminimize = [\"ttft_p90_ms\", \"cost_usd\"]\n"), None, &[]);
     let study = study.map_err(|errors| errors.to_string())?;
     let spec = servescout::workload::load(&study.workload).map_err(|e| e.to_string())?;
     let candidate = study.space.canonical(&vec![0; study.space.knobs.len()]);
-    let mut deployment = Deployer::new(&study, &spec).deployment(&candidate).map_err(|refusal| refusal.to_string())?;
-    Ok(pool(&mut deployment).engine.tiers)
+    Deployer::new(&study, &spec).deployment(&candidate).map_err(|refusal| refusal.to_string())
 }
 
 #[test]

@@ -22,14 +22,14 @@ fn shared(blocks: u32, gbps: f64) -> Tier {
     Tier { blocks, shared: true, rates }
 }
 
-fn records(outcome: &Outcome) -> &[RequestRecord] {
+pub fn records(outcome: &Outcome) -> &[RequestRecord] {
     outcome.requests.as_ref().unwrap()
 }
 
 const C: &[u32] = &[21, 22, 23, 24, 25, 26, 27, 28];
 
 /// Every request ended, once; those completed took as long as their parts.
-fn check(seed: u64, deployment: &Deployment, outcome: &Outcome) {
+pub fn check(seed: u64, deployment: &Deployment, outcome: &Outcome) {
     for r in records(outcome) {
         assert_ne!(r.status, Status::Unfinished, "{seed}: {r:?}\n{deployment:?}");
         assert!(r.host_tokens + r.disk_tokens <= r.reused_tokens, "{seed}: {r:?}");

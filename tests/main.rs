@@ -27,6 +27,7 @@ mod intervals;
 mod jumping;
 mod kv_tiers;
 mod kv_tiers_cluster;
+mod kv_tiers_disaggregated;
 mod layering;
 mod manifests;
 mod planner;

@@ -202,6 +202,20 @@ fn tiers_are_set_up_as_each_server_has_them() {
     assert_eq!(flag(&worker["args"], "--hicache-size"), Some("17"));
     assert!(entry.text("serve.sh").contains("--enable-hierarchical-cache"));
     assert!(entry.written.gaps.iter().any(|gap| gap.contains("kv.host_scope = cluster")));
+    // Prefill workers hand over besides; decode workers have no tiers.
+    let split = "deployment.mode = \"disaggregated\"\nprefill.tp = 2\nprefill.workers = 1\ndecode.tp = 2\n\
+                 decode.workers = 1\nengine.backend = \"vllm\"\nkv.host_gib = 64";
+    let entry = Entry::of(&pinned(split, ""), &options());
+    let document = entry.dynamo();
+    assert_matches_schema(&document);
+    let connectors = [1, 2].map(|n| {
+        let worker = container(&document["spec"]["components"][n]);
+        let flags = worker["args"].as_vec().unwrap().iter().filter(|a| a.as_str() == Some("--kv-transfer-config"));
+        assert_eq!(flags.count(), 1);
+        flag(&worker["args"], "--kv-transfer-config").unwrap().to_owned()
+    });
+    assert!(connectors[0].contains("DynamoConnector") && connectors[0].contains("NixlConnector"), "{connectors:?}");
+    assert!(!connectors[1].contains("DynamoConnector") && connectors[1].contains("NixlConnector"), "{connectors:?}");
     // Without tiers nothing is said of them.
     let plain = Entry::of(&pinned(VLLM, ""), &options());
     assert!(!plain.text("dynamo.yaml").contains("KVBM") && !plain.text("router.env").contains("HOST_CACHE"));

@@ -83,8 +83,8 @@ fn worker(candidate: &Candidate<'_>, role: Role, pool: &Pool, image: &str) -> Co
     let mut args = engine_flags(candidate.study, candidate.checkpoint, pool, candidate.limits_blocks(role));
     // Prompts are matched where they are computed.
     let publishes = candidate.router.reads_caches && pool.engine.prefix_caching && role != Role::Decode;
-    args.extend(role_flags(backend, role, publishes));
-    let tiers = tiers::under_dynamo(pool);
+    let tiers = tiers::under_dynamo(role, pool);
+    args.extend(role_flags(backend, role, tiers.connector, publishes));
     args.extend(tiers.flags);
     let node = candidate.study.gpu.gpus_per_node.max(1);
     let nodes = pool.gpus_per_worker.div_ceil(node);

@@ -111,8 +111,9 @@ fn tp(pool: &Pool) -> u32 {
     pool.gpus_per_worker / pool.engine.attention_dp.max(1)
 }
 
-/// What a worker of this role is told besides, under Dynamo.
-pub(super) fn role_flags(backend: Backend, role: Role, publishes: bool) -> Vec<String> {
+/// What a worker of this role is told besides, under Dynamo; `connector` transfers KV in the place of NIXL
+/// alone.
+pub(super) fn role_flags(backend: Backend, role: Role, connector: Option<&str>, publishes: bool) -> Vec<String> {
     let mut flags = Flags(Vec::new());
     let mode = match role {
         Role::Aggregated => None,
@@ -121,12 +122,14 @@ pub(super) fn role_flags(backend: Backend, role: Role, publishes: bool) -> Vec<S
     };
     if let Some(mode) = mode {
         flags.set("--disaggregation-mode", mode);
-        match backend {
-            Backend::Vllm => {
-                flags.set("--kv-transfer-config", r#"{"kv_connector":"NixlConnector","kv_role":"kv_both"}"#);
-            }
-            _ => flags.set("--disaggregation-transfer-backend", "nixl"),
+        if backend != Backend::Vllm {
+            flags.set("--disaggregation-transfer-backend", "nixl");
         }
+    }
+    let hands_over = mode.is_some() && backend == Backend::Vllm;
+    let nixl = hands_over.then_some(r#"{"kv_connector":"NixlConnector","kv_role":"kv_both"}"#);
+    if let Some(connector) = connector.or(nixl) {
+        flags.set("--kv-transfer-config", connector);
     }
     if publishes {
         let events = match backend {

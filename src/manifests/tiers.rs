@@ -4,15 +4,20 @@
 //! offloading (host memory), SGLang its hierarchical cache (host memory, per rank).
 
 use crate::catalog::Backend;
-use crate::twin::deployment::{EngineConfig, Pool};
+use crate::twin::deployment::{EngineConfig, Pool, Role};
 use crate::twin::kv::tier::{Tier, TierConfig};
 use crate::units::{BYTES_PER_GB, BYTES_PER_GIB};
 
 const KVBM: &str = r#"{"kv_connector":"DynamoConnector","kv_connector_module_path":"kvbm.vllm_integration.connector","kv_role":"kv_both"}"#;
 
+/// Of a prefill worker, which hands its prompts over besides.
+const KVBM_AND_NIXL: &str = r#"{"kv_connector":"PdConnector","kv_connector_module_path":"kvbm.vllm_integration.connector","kv_role":"kv_both","kv_connector_extra_config":{"connectors":[{"kv_connector":"DynamoConnector","kv_connector_module_path":"kvbm.vllm_integration.connector","kv_role":"kv_both"},{"kv_connector":"NixlConnector","kv_role":"kv_both"}]}}"#;
+
 /// What a worker is told of its tiers.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct TierSettings {
+    /// What transfers KV, in the place of what else would.
+    pub connector: Option<&'static str>,
     pub flags: Vec<String>,
     pub env: Vec<(&'static str, String)>,
 }
@@ -40,7 +45,7 @@ fn hierarchical(pool: &Pool, tiers: &TierConfig) -> Vec<String> {
 }
 
 /// Of a worker under Dynamo.
-pub(super) fn under_dynamo(pool: &Pool) -> TierSettings {
+pub(super) fn under_dynamo(role: Role, pool: &Pool) -> TierSettings {
     let Some(tiers) = &pool.engine.tiers else { return TierSettings::default() };
     match pool.engine.backend {
         Backend::Vllm => {
@@ -50,9 +55,10 @@ pub(super) fn under_dynamo(pool: &Pool) -> TierSettings {
                 // Else it writes only what was found twice.
                 env.push(("DYN_KVBM_DISABLE_DISK_OFFLOAD_FILTER", "true".into()));
             }
-            TierSettings { flags: vec!["--kv-transfer-config".into(), KVBM.into()], env }
+            let connector = if role == Role::Prefill { KVBM_AND_NIXL } else { KVBM };
+            TierSettings { connector: Some(connector), flags: Vec::new(), env }
         }
-        Backend::Sglang => TierSettings { flags: hierarchical(pool, tiers), env: Vec::new() },
+        Backend::Sglang => TierSettings { flags: hierarchical(pool, tiers), ..TierSettings::default() },
         Backend::Trtllm => TierSettings::default(),
     }
 }

@@ -133,7 +133,7 @@ impl Deployer<'_> {
             // Nothing is drafted where nothing is generated.
             speculation: self.speculation(pick.u32("engine.speculative_tokens")).filter(|_| role != Role::Prefill),
             gpu_blocks: 0,
-            tiers: if role == Role::Aggregated { tiers::of(pick, shape)? } else { None },
+            tiers: tiers::of(pick, role, shape)?,
         };
         self.check_limits(&engine)?;
         engine.gpu_blocks = self.gpu_blocks(own(pick, role, "gpu_blocks"), &engine, shape, role)?;

@@ -2,21 +2,25 @@
 
 use super::deploy::{Picks, Refusal, RefusalCode, refuse};
 use crate::timing::WorkerShape;
+use crate::twin::deployment::Role;
 use crate::twin::kv::tier::{LinkRates, Tier, TierConfig};
 use crate::units::BYTES_PER_GIB;
 
-/// The tiers of a candidate whose workers have this shape; none where it has no host memory for KV.
+/// The tiers of a candidate's workers of a role and shape; none where it has no host memory for KV, and for
+/// decode workers, whose prompts come from others.
 ///
 /// # Errors
 /// Limits, when a tier is too small for a single block.
-pub(super) fn of(pick: &Picks<'_>, shape: &WorkerShape) -> Result<Option<TierConfig>, Refusal> {
+pub(super) fn of(pick: &Picks<'_>, role: Role, shape: &WorkerShape) -> Result<Option<TierConfig>, Refusal> {
     let host_gib = pick.real("kv.host_gib");
-    if host_gib == 0.0 || !pick.flag("engine.prefix_caching") {
+    if host_gib == 0.0 || !pick.flag("engine.prefix_caching") || role == Role::Decode {
         return Ok(None);
     }
-    for (knob, what) in [("aggregated.attention_dp", 1), ("engine.speculative_tokens", 0)] {
+    let ranks = format!("{}.attention_dp", role.name());
+    for (knob, most) in [(&*ranks, 1), ("engine.speculative_tokens", 0)] {
         let value = pick.u32(knob);
-        if value > what {
+        // Prefill workers draft nothing.
+        if value > most && (knob == ranks || role == Role::Aggregated) {
             let reason = format!(
                 "kv.host_gib = {host_gib} with {knob} = {value}: tiers are simulated for workers of one rank that draft nothing"
             );

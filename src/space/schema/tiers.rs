@@ -3,8 +3,8 @@
 use super::knobs::DEFAULT;
 use super::{Active, Fallback, Kind, KnobRow, Literal};
 
-/// Tiers keep prefixes, of workers that compute and generate.
-const CACHED: &[Active] = &[Active::Is("deployment.mode", &["aggregated"]), Active::On("engine.prefix_caching")];
+/// Tiers keep prefixes.
+const CACHED: &[Active] = &[Active::On("engine.prefix_caching")];
 const HOST: &[Active] = &[Active::NotZero("kv.host_gib")];
 const SHARED_HOST: &[Active] = &[Active::Is("kv.host_scope", &["cluster"])];
 const DISK: &[Active] = &[Active::NotZero("kv.disk_gib")];
@@ -19,7 +19,7 @@ pub(super) const TIERS: &[KnobRow] = &[
         unit: "GiB",
         block: "tiers",
         active: CACHED,
-        doc: "Host memory for KV: of each worker, or of all together where `kv.host_scope` says so. Prompts are copied there once they are computed, and back when the GPU has evicted them; 0 for none.",
+        doc: "Host memory for KV: of each worker that computes prompts, or of all together where `kv.host_scope` says so; decode workers of a disaggregated deployment have none. Prompts are copied there once they are computed, and back when the GPU has evicted them; 0 for none.",
         ..DEFAULT
     },
     KnobRow {

@@ -207,7 +207,9 @@ impl Core {
         }
         // A preempted request finds tokens that it generated itself; the peer counts them as reused.
         let reused = if self.peer_compat { cached } else { cached.min(state.input_tokens) };
-        requests.tiers.admitted(request, reused, state.reused, self.config.block_size);
+        if self.tiered {
+            requests.tiers.admitted(request, reused, state.reused, self.config.block_size);
+        }
         state.reused = state.reused.max(reused);
         requests.tally.recomputed_tokens += u64::from(state.lost.saturating_sub(cached));
         state.lost = 0;
