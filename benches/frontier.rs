@@ -1,5 +1,7 @@
 //! The geometry of many points: the non-dominated filter and exact hypervolume.
 
+#![forbid(unsafe_code)]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -3,6 +3,8 @@
 //!
 //! Without the conversation trace in ../shared a generated workload stands in, and the name says so.
 
+#![forbid(unsafe_code)]
+
 use std::hint::black_box;
 use std::path::Path;
 

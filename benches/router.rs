@@ -2,6 +2,8 @@
 //! has a part of: the difference between replays of the same requests routed by cache and in turn would
 //! hide it, so the policy is wrapped and its own time taken.
 
+#![forbid(unsafe_code)]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

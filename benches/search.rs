@@ -1,6 +1,8 @@
 //! What the driver and a strategy cost per simulation, with simulations that cost nothing; and what
 //! a proposal of the Bayesian strategy costs when much is known.
 
+#![forbid(unsafe_code)]
+
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use servescout::search::instances::{Instance, Problem};
 use servescout::search::{Driver, Evaluate, Evaluation, Settings, strategy};

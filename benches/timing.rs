@@ -1,5 +1,7 @@
 //! How long asking a surface takes: random passes of each kind over one shared table.
 
+#![forbid(unsafe_code)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

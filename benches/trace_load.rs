@@ -1,5 +1,7 @@
 //! Reading a trace: parsing, checking, interning and hashing, in bytes per second on one core.
 
+#![forbid(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -1,6 +1,8 @@
 //! The integration tests: one program, a file per behaviour. `cargo test --test it NAME` runs those
 //! whose path contains NAME, such as `cli_search` or `resume::`.
 
+#![forbid(unsafe_code)]
+
 mod cli_common;
 mod evaluator_features;
 mod fixture;
@@ -45,6 +47,7 @@ mod space_deploy;
 mod space_docs;
 mod space_errors;
 mod space_study;
+mod supply_chain;
 mod timeline;
 mod timing_calibration;
 mod timing_kinds;
@@ -59,6 +62,7 @@ mod trace_generator;
 mod trace_loading;
 mod twin_engines;
 mod twin_equivalence;
+mod twin_theory;
 mod validate;
 
 /// A file that nobody names would be a test that nobody runs.

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 
+/// How names of files begin while they are written.
+pub(crate) const PARTIAL: &str = ".partial-";
+
 /// What a file is called while it is written: hidden, in the same directory (a rename must not
-/// cross file systems), and recognisable by [`remove_leftovers`].
+/// cross file systems), of this process alone (two may write the same file, and each must rename its
+/// own), and recognisable by [`remove_leftovers`].
 pub(crate) fn temporary_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".partial-{name}"))
+    path.with_file_name(format!("{PARTIAL}{}-{name}", std::process::id()))
 }
 
 /// Writes `bytes` to `path` crash-safely: a new file beside it, synced, renamed over it, and the
@@ -48,12 +52,16 @@ pub(crate) fn create_directory(path: &Path) -> Result<(), ArchiveError> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Removes the temporary files that a killed process left in a directory.
+/// Removes the temporary files that a killed process left in a directory and below.
 pub(crate) fn remove_leftovers(directory: &Path) -> Result<(), ArchiveError> {
     let entries = fs::read_dir(directory).map_err(ArchiveError::io("list", directory))?;
     for entry in entries {
         let entry = entry.map_err(ArchiveError::io("list", directory))?;
-        if entry.file_name().to_string_lossy().starts_with(".partial-") {
+        // Of the entry itself: what a link leads to is not ours.
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_directory {
+            remove_leftovers(&entry.path())?;
+        } else if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
             fs::remove_file(entry.path()).map_err(ArchiveError::io("remove", entry.path()))?;
         }
     }
@@ -78,9 +86,12 @@ mod tests {
     fn leftovers_go_and_everything_else_stays() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(".partial-a.txt"), b"half").unwrap();
+        fs::create_dir(directory.path().join("plots")).unwrap();
+        fs::write(directory.path().join("plots/.partial-17-b.svg"), b"<sv").unwrap();
         fs::write(directory.path().join("a.txt"), b"whole").unwrap();
         remove_leftovers(directory.path()).unwrap();
         assert!(!directory.path().join(".partial-a.txt").exists());
+        assert_eq!(fs::read_dir(directory.path().join("plots")).unwrap().count(), 0);
         assert!(directory.path().join("a.txt").exists());
     }
 

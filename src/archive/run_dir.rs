@@ -9,7 +9,7 @@ use rustc_hash::FxHashSet;
 use sha2::{Digest, Sha256};
 
 use super::batch::hex;
-use super::files::{create_directory, remove_leftovers};
+use super::files::{PARTIAL, create_directory, remove_leftovers};
 use super::lock::Lock;
 use super::manifest::{FORMAT, Manifest, Run, Session, SpaceEntry, TimingEntry, WorkloadEntry};
 use super::table::frontier_rows;
@@ -83,13 +83,28 @@ impl RunDir {
     /// `Exists` when the directory holds anything; `Locked` when another process is creating it;
     /// `Unstorable` when the space does not fit the archive's columns; `Io`.
     pub fn create(path: &Path, study: &Study, setup: &Setup, now: SystemTime) -> Result<RunDir, ArchiveError> {
+        RunDir::create_with(path, study, setup, now, &[])
+    }
+
+    /// [`RunDir::create`] with files that the run cannot be continued without, by name: they are there
+    /// before the manifest is, which makes the directory a run.
+    ///
+    /// # Errors
+    /// As [`RunDir::create`].
+    pub fn create_with(
+        path: &Path,
+        study: &Study,
+        setup: &Setup,
+        now: SystemTime,
+        files: &[(&str, Vec<u8>)],
+    ) -> Result<RunDir, ArchiveError> {
         Columns::of(study)?;
         create_directory(path)?;
         let lock = Lock::take(path)?;
-        let mut entries = fs::read_dir(path).map_err(ArchiveError::io("list", path))?;
-        if entries.any(|entry| entry.is_ok_and(|e| e.file_name() != ".lock")) {
+        if !is_new(path, files)? {
             return Err(ArchiveError::Exists { path: path.to_path_buf() });
         }
+        remove_leftovers(path)?;
         let space_path = study.path.as_ref().map(|p| relative_path(p, path));
         let manifest = Manifest {
             format: FORMAT,
@@ -114,6 +129,9 @@ impl RunDir {
             sessions: vec![session(now, setup.threads, 0)],
         };
         create_directory(&path.join(EVALUATIONS))?;
+        for (name, bytes) in files {
+            write_atomic(&path.join(name), bytes)?;
+        }
         manifest.write(path)?;
         Ok(RunDir { path: path.to_path_buf(), manifest, lock: Some(lock) })
     }
@@ -124,6 +142,18 @@ impl RunDir {
     /// `NotARun`, or `Io`.
     pub fn open(path: &Path) -> Result<RunDir, ArchiveError> {
         Ok(RunDir { path: path.to_path_buf(), manifest: Manifest::read(path)?, lock: None })
+    }
+
+    /// Locks a run whose files made from the archive are about to be written again, and removes what a
+    /// killed process left half-written. The lock is held until the value is dropped.
+    ///
+    /// # Errors
+    /// As [`RunDir::open`]; `Locked`.
+    pub fn open_to_rewrite(path: &Path) -> Result<RunDir, ArchiveError> {
+        let mut run = RunDir::open(path)?;
+        run.lock = Some(Lock::take(path)?);
+        remove_leftovers(path)?;
+        Ok(run)
     }
 
     /// Opens a run to continue it: locks it, removes what a killed process left half-written, and
@@ -149,7 +179,6 @@ impl RunDir {
         let evaluations = path.join(EVALUATIONS);
         create_directory(&evaluations)?;
         remove_leftovers(path)?;
-        remove_leftovers(&evaluations)?;
         let batches_before = run.batch_files()?.len() as u32;
         run.manifest.run.complete_batches = None;
         run.manifest.sessions.push(session(now, threads, batches_before));
@@ -345,6 +374,22 @@ impl RunDir {
         };
         ArchiveError::Damaged { damage: Damage::Missing, path, why, remedy }
     }
+}
+
+/// Whether a directory holds nothing but what a process left that was killed before it could make a run
+/// of it: the lock, half-written files, some of `files`, no evaluation.
+fn is_new(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<bool, ArchiveError> {
+    for entry in fs::read_dir(path).map_err(ArchiveError::io("list", path))? {
+        let entry = entry.map_err(ArchiveError::io("list", path))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name == ".lock" || name.starts_with(PARTIAL) || files.iter().any(|(file, _)| name == *file);
+        let is_empty = || fs::read_dir(entry.path()).is_ok_and(|mut inside| inside.next().is_none());
+        if !(is_ours || (name == EVALUATIONS && is_empty())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn session(now: SystemTime, threads: usize, batches_before: u32) -> Session {

@@ -58,9 +58,10 @@ fn tag(text: &str) -> Result<String, String> {
 /// The user's mistake when RUN is no run directory, or its trace is gone or has changed; failures to
 /// write.
 pub fn run(args: &ManifestsArgs) -> Result<Exit, CliError> {
+    let run = RunDir::open_to_rewrite(&args.run)?;
     let Rebuilt { data, shortlist } = rebuild(&args.run, None)?;
     let workload = workload::load(&data.study.workload)?;
-    RunDir::open(&args.run)?.check_workload(&workload.source, &workload.sha256)?;
+    run.check_workload(&workload.source, &workload.sha256)?;
     shortlist::write(&args.run, &data, &shortlist)?;
     let options = Options {
         api: match args.api {

@@ -128,7 +128,7 @@ pub fn run(line: &Cli) -> Result<Exit, CliError> {
         Command::Manifests(args) => manifests::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Compare(args) => compare::run(args),
-        Command::Trace(args) => trace::run(args).map(|()| Exit::Done).map_err(CliError::from),
+        Command::Trace(args) => trace::run(args),
         Command::Catalog(args) => {
             let mut text = Vec::new();
             catalog::run(args, &mut text).map_err(|e| CliError::Failure(e.to_string()))?;

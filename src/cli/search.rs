@@ -109,12 +109,12 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
                 timing: evaluator.timing_provenance(),
                 threads,
             };
-            let run = RunDir::create(&path, &study, &setup, now)?;
+            let mut files = Vec::new();
             if let Some((name, candidates)) = warm {
-                warm_start::store(&path, &name, &candidates)?;
+                files.push(warm_start::file(&name, &candidates)?);
                 first = candidates;
             }
-            run
+            RunDir::create_with(&path, &study, &setup, now, &files)?
         }
     };
     let stored: Vec<_> = run.batches(&study)?.into_iter().map(|b| (b.index as usize, b.evaluations)).collect();
@@ -135,11 +135,14 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     }
     let watch = Watch::new(study.search.budget);
     let counted = Counted { inner: &evaluator, watch: &watch, stop: &stop };
+    let path = run.path().to_path_buf();
+    let goes_on = |error: CliError| continued(error, &path);
     let mut sink = Archiving { run: &mut run, study: &study, watch: &watch };
     let summary = Driver::new(&study.space, &counted, settings)
         .resume(stored)
         .stop_when(stop.flag())
-        .run(strategy.as_mut(), &mut sink)?;
+        .run(strategy.as_mut(), &mut sink)
+        .map_err(|e| goes_on(e.into()))?;
     watch.finish();
 
     let complete = summary.stop != StopReason::Interrupted;
@@ -148,15 +151,15 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let mut text = String::new();
     if complete {
         if let Some((reference, _)) = hypervolume_history(&summary.evaluations()) {
-            run.set_reference_point(reference.point())?;
+            run.set_reference_point(reference.point()).map_err(|e| goes_on(e.into()))?;
         }
         let data = run.load()?;
-        let shortlist = finish_files(&run, &data, workload, &replicates)?;
+        let shortlist = finish_files(&run, &data, workload, &replicates).map_err(goes_on)?;
         exit = if shortlist.feasible { Exit::Done } else { Exit::NothingFeasible };
         text = found(&data, &shortlist);
     }
     let wall_s = started.elapsed().as_secs_f64();
-    run.finish(complete, evaluated, wall_s, SystemTime::now())?;
+    run.finish(complete, evaluated, wall_s, SystemTime::now()).map_err(|e| goes_on(e.into()))?;
     let _ = writeln!(
         text,
         "{evaluated} candidates in {} on {threads} threads; {}",
@@ -319,6 +322,19 @@ fn whereabouts(path: &Path, complete: bool) -> String {
         )
     } else {
         format!("continue with: servescout search --resume {}\n", quoted(&shown.to_string()))
+    }
+}
+
+/// A failure in mid-search, with how to go on once its cause is gone.
+fn continued(error: CliError, run: &Path) -> CliError {
+    match error {
+        CliError::Failure(message) => {
+            let run = quoted(&run.display().to_string());
+            CliError::Failure(format!(
+                "{message}\n  help: what was committed is kept; when the cause is gone, continue with: servescout search --resume {run}"
+            ))
+        }
+        other => other,
     }
 }
 

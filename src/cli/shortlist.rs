@@ -115,6 +115,7 @@ impl ShortlistArgs {
 /// The user's mistake when RUN is no run directory or cannot be trusted, or when simulations are asked
 /// for and its trace is gone or has changed; failures to write.
 pub fn run(args: &ShortlistArgs) -> Result<Exit, CliError> {
+    let run = RunDir::open_to_rewrite(&args.run)?;
     let data = load(&args.run)?;
     let shortlist = if args.simulates() {
         args.simulated(&data)?
@@ -128,7 +129,7 @@ pub fn run(args: &ShortlistArgs) -> Result<Exit, CliError> {
     }
     let page = args.run.join(html::FILE);
     if page.is_file() {
-        html::write(&RunDir::open(&args.run)?, &data, &shortlist, &page)?;
+        html::write(&run, &data, &shortlist, &page)?;
     }
     let text =
         if args.json { shortlist::to_json(&data, &shortlist) } else { shortlist::render_terminal(&data, &shortlist) };

@@ -1,12 +1,13 @@
 //! `servescout trace`: look at, make, cut and convert traces.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::{CliError, Exit, terminal};
 use crate::workload::spec::{Arrivals, DEFAULT_BLOCK_TOKENS, Lengths, SyntheticSpec, Window};
 use crate::workload::{self, Loaded, SliceOptions, SourceSpec, WorkloadError, WorkloadSpec};
 
@@ -193,12 +194,13 @@ impl MeanStd {
 }
 
 /// Runs the subcommand: results go to standard output, notes to standard error.
-pub fn run(args: &TraceArgs) -> Result<(), WorkloadError> {
-    match run_to(args, &mut io::stdout().lock()) {
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(WorkloadError::Write { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
+///
+/// # Errors
+/// As [`run_to`]; when standard output cannot be written.
+pub fn run(args: &TraceArgs) -> Result<Exit, CliError> {
+    let mut text = Vec::new();
+    run_to(args, &mut text)?;
+    terminal::emit(text)
 }
 
 /// Runs the subcommand with its results going to `out`.

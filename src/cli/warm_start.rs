@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{CliError, terminal};
-use crate::archive::{ArchiveError, RunDir, write_atomic};
+use crate::archive::{ArchiveError, RunDir};
 use crate::search::warm::carry_over;
 use crate::shortlist;
 use crate::space::{Candidate, Study};
@@ -54,15 +54,15 @@ pub(super) fn candidates(from: &Path, study: &Study) -> Result<(String, Vec<Cand
     Ok((data.run.name, carried))
 }
 
-/// Keeps them in a run directory.
-pub(super) fn store(run: &Path, name: &str, candidates: &[Candidate]) -> Result<(), CliError> {
+/// The file that keeps them in a run directory: its name and content.
+pub(super) fn file(name: &str, candidates: &[Candidate]) -> Result<(&'static str, Vec<u8>), CliError> {
     let level = |&level: &u32| (level != Candidate::ABSENT).then_some(level);
     let begun = Begun {
         run: name.into(),
         candidates: candidates.iter().map(|c| c.levels.iter().map(level).collect()).collect(),
     };
     let text = serde_json::to_string(&begun).map_err(|e| CliError::Failure(e.to_string()))?;
-    Ok(write_atomic(&run.join(FILE), (text + "\n").as_bytes())?)
+    Ok((FILE, (text + "\n").into_bytes()))
 }
 
 /// Those that a run to resume began with; none where it began cold.

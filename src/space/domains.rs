@@ -7,6 +7,7 @@ use super::schema::{self, COEFFICIENTS, Fallback, KNOBS, Kind, KnobRow};
 use super::source::{Finding, Sources, Span};
 use super::tree::{Entry, Node, Raw, join};
 use super::{Domain, Value};
+use crate::units::shown;
 
 /// Most levels of one knob.
 pub const MAX_LEVELS: usize = 10_000;
@@ -297,7 +298,7 @@ fn step_of(node: &Node, row: &'static KnobRow, log: bool, path: &str, sources: &
 }
 
 pub(super) fn too_many(path: &str, count: f64) -> Finding {
-    let what = format!("`{path}` has {count:.0} levels, more than {MAX_LEVELS}");
+    let what = format!("`{path}` has {} levels, more than {MAX_LEVELS}", shown(count));
     Finding::new(what, "every level is a candidate of its own", "give a larger step, or log = true")
 }
 

@@ -5,6 +5,7 @@ use super::nearest::{did_you_mean, list, one_of};
 use super::schema::{Fallback, Kind};
 use super::source::{Finding, Sources};
 use super::tree::{Node, Raw};
+use crate::units::shown;
 
 /// A bound of reals that is no rule but keeps sums finite; not shown.
 pub(crate) const UNBOUNDED: f64 = 1e15;
@@ -149,7 +150,7 @@ fn out_of_range(v: f64, rule: Rule<'_>) -> Finding {
         Kind::Real { min, .. } => v <= min,
         _ => false,
     };
-    Finding::new(format!("`{}` = {v} is out of range", rule.path), range_words(rule), bound(is_low, rule))
+    Finding::new(format!("`{}` = {} is out of range", rule.path, shown(v)), range_words(rule), bound(is_low, rule))
 }
 
 /// The bound that a number is beyond, as a remedy.

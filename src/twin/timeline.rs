@@ -18,7 +18,8 @@ pub struct TimelineRow {
     pub gpus_starting: f64,
     pub gpus_active: f64,
     pub gpus_draining: f64,
-    /// At its end: requests that no worker runs, at the router and on workers.
+    /// At its end: requests that no worker runs, at the router and on workers, those included that wait for
+    /// room on a decode worker.
     pub queued: u32,
     /// At its end: requests that run.
     pub running: u32,
@@ -101,7 +102,11 @@ struct Load {
 impl Load {
     fn of(role: Role, cluster: &Cluster) -> Self {
         let fleet = &cluster.fleet;
-        let mut load = Load { queued: cluster.unplaced(role) as u32, ..Default::default() };
+        let mut load = Load {
+            queued: (cluster.unplaced(role) + cluster.wanting_room(role)) as u32,
+            running: cluster.in_last_pass(role) as u32,
+            ..Default::default()
+        };
         for id in fleet.ids(role, State::Active).chain(fleet.ids(role, State::Draining)) {
             let engine = fleet.engine(id);
             for core in (0..engine.ranks()).map(|rank| engine.rank(rank)) {

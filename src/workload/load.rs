@@ -9,6 +9,7 @@ use super::lines::{Line, Lines};
 use super::mooncake::MooncakeReader;
 use super::spec::Window;
 use super::{Load, SourceSpec, Workload, WorkloadSpec, synthetic};
+use crate::units::shown;
 
 /// A workload, and what was ignored, dropped or assumed in making it, in sentences.
 #[derive(Debug)]
@@ -102,6 +103,7 @@ fn speed_up(workload: &mut Workload, speedup: f64) -> Result<(), WorkloadError> 
         request.arrival_ms /= speedup;
         request.delay_ms /= speedup;
         if !(request.arrival_ms <= MAX_MS && request.delay_ms <= MAX_MS) {
+            let speedup = shown(speedup);
             let why = format!("of {speedup} stretches times beyond 2^53 ms");
             return Err(WorkloadError::setting("speedup", why, "give a larger one"));
         }

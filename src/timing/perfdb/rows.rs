@@ -14,6 +14,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 /// Columns that older tables lack: nothing was windowed then, and one kernel was measured.
 const OPTIONAL: [&str; 2] = ["window_size", "kernel_source"];
 
+/// Most names in one column; the database's have tens.
+const MOST_TEXTS: usize = 4096;
+
 /// Some columns of a table. Text is coded by its place in a list of distinct names.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -32,6 +35,7 @@ impl Rows {
     pub fn read(path: &Path, integers: &[&'static str], texts: &[&'static str]) -> Result<Rows, String> {
         let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let file = File::open(path).map_err(|e| at(&e))?;
+        let bytes = file.metadata().map_err(|e| at(&e))?.len();
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| at(&e))?;
         let wanted: Vec<&str> = integers.iter().chain(texts).copied().chain(["latency"]).collect();
         let schema = builder.schema().clone();
@@ -44,6 +48,11 @@ impl Rows {
         let mut rows = Rows::default();
         for batch in reader {
             let batch = batch.map_err(|e| at(&e))?;
+            // Measured durations do not compress to less than a byte: more rows than that are one row,
+            // repeated to fill memory.
+            if (rows.len() + batch.num_rows()) as u64 > bytes {
+                return Err(at(&format!("has more rows than its {bytes} bytes can measure")));
+            }
             let column = |name: &str| batch.column_by_name(name).expect("checked and projected");
             for &name in integers {
                 if !has(name) {
@@ -107,7 +116,10 @@ fn append_texts(array: &ArrayRef, names: &mut Vec<String>, codes: &mut Vec<u16>)
         // Neighbours mostly have the same name.
         if names.get(last).is_none_or(|name| name != text) {
             last = names.iter().position(|name| name == text).unwrap_or_else(|| {
-                names.push(text.to_owned());
+                // One more than may be is enough to say so.
+                if names.len() <= MOST_TEXTS {
+                    names.push(text.to_owned());
+                }
                 names.len() - 1
             });
         }
@@ -118,5 +130,5 @@ fn append_texts(array: &ArrayRef, names: &mut Vec<String>, codes: &mut Vec<u16>)
         DataType::LargeUtf8 => array.as_string::<i64>().iter().for_each(&mut push),
         other => return Err(format!("{other} is no text")),
     }
-    if names.len() > usize::from(u16::MAX) { Err("too many distinct texts".into()) } else { Ok(()) }
+    if names.len() > MOST_TEXTS { Err(format!("more than {MOST_TEXTS} distinct texts")) } else { Ok(()) }
 }

@@ -1,9 +1,11 @@
 //! What the database says of a GPU and of the versions it was measured with.
 
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::{Yaml, YamlLoader};
 
 use super::format::Rate;
@@ -108,10 +110,50 @@ fn keyed(lanes: &Yaml, sm: i64) -> Option<String> {
     lanes.as_hash()?.get(&Yaml::Integer(sm))?.as_str().map(str::to_owned)
 }
 
+/// Most nodes of a description, those that aliases repeat included; the database's have hundreds.
+const MOST_NODES: usize = 100_000;
+/// Its deepest nesting; the database's have four levels.
+const DEEPEST: usize = 32;
+
 fn load(path: &Path) -> Result<Yaml, String> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    check_extent(&text).map_err(|e| format!("{}: {e}", path.display()))?;
     let mut documents = YamlLoader::load_from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
     if documents.is_empty() { Err(format!("{}: empty", path.display())) } else { Ok(documents.swap_remove(0)) }
+}
+
+/// Refuses what the loader, which calls itself for every level and copies what an alias names, would not
+/// survive.
+fn check_extent(text: &str) -> Result<(), String> {
+    let mut parser = Parser::new_from_str(text);
+    let mut nodes = 0;
+    // Anchor and the nodes before it of each open list or table; nodes below each anchor.
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut below = HashMap::new();
+    loop {
+        let (event, marker) = parser.next_token().map_err(|e| e.to_string())?;
+        match event {
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                open.push((anchor, nodes));
+                nodes += 1;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let (anchor, before) = open.pop().expect("the parser pairs them");
+                below.insert(anchor, nodes - before);
+            }
+            Event::Scalar(_, _, anchor, _) => {
+                nodes += 1;
+                below.insert(anchor, 1);
+            }
+            Event::Alias(anchor) => nodes += below.get(&anchor).unwrap_or(&1),
+            Event::StreamEnd => return Ok(()),
+            _ => {}
+        }
+        if nodes > MOST_NODES || open.len() > DEEPEST {
+            let why = if nodes > MOST_NODES { "holds too many values" } else { "is nested too deeply" };
+            return Err(format!("line {}: {why} for a description of a GPU", marker.line()));
+        }
+    }
 }
 
 fn real(value: &Yaml) -> Option<f64> {

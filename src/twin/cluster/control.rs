@@ -1,5 +1,6 @@
 //! Acting on a running cluster: scaling, deaths and restarts, by controllers with instants of their own.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::event::Event;
@@ -7,6 +8,7 @@ use super::{Cluster, State};
 use crate::timing::Timing;
 use crate::twin::deployment::Role;
 use crate::twin::outcome::Status;
+use crate::twin::request::EdgeKind;
 
 /// Something that acts on the cluster at instants of its own: a planner at its ticks, faults.
 ///
@@ -129,6 +131,18 @@ impl Cluster<'_> {
     /// Requests that wait for any worker of a role.
     pub fn unplaced(&self, role: Role) -> usize {
         self.stages[role as usize].as_ref().map_or(0, |s| s.parked.len() + s.policy.queued())
+    }
+
+    /// Requests whose last pass on a worker of the role is under way: engines do a pass when it starts, and
+    /// no longer have them.
+    pub fn in_last_pass(&self, role: Role) -> usize {
+        let ends = |event: &Event| match event {
+            Event::Edge { worker, kind: EdgeKind::Ended | EdgeKind::Held, .. } => {
+                self.fleet.worker(*worker as usize).role == role
+            }
+            _ => false,
+        };
+        self.events.iter().filter(|Reverse(at)| ends(&at.what)).count()
     }
 
     pub(super) fn became_ready(&mut self, now_ms: f64, id: usize) {

@@ -225,8 +225,12 @@ impl Fleet {
         self.workers.push(Worker { role, state, since_ms: now_ms, until_ms: f64::INFINITY, engine: Some(engine) });
         self.live.push(id);
         if state == State::Active {
+            // The highest id: what is known of the others stays as it is.
             self.active[role as usize].push(id);
-            self.renew_targets(role);
+            for target in self.targets_of(id) {
+                self.targets[role as usize].push(target);
+                self.target_workers[role as usize].push(id);
+            }
         }
         let last = *self.provisioned.last().expect("starts with an entry");
         self.provision(now_ms, last.gpus + gpus, last.kv_blocks + blocks);

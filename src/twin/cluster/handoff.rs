@@ -174,6 +174,12 @@ impl Cluster<'_> {
         desk.is_some_and(|d| d.bound > 0)
     }
 
+    /// Requests that were given to a worker of the role, and wait for it to have room for them.
+    pub fn wanting_room(&self, role: Role) -> usize {
+        let desks = self.handoffs.iter().flat_map(|h| h.desks.iter().enumerate());
+        desks.filter(|&(worker, _)| self.fleet.worker(worker).role == role).map(|(_, desk)| desk.wanted.len()).sum()
+    }
+
     /// The rank of a request on its worker of a role.
     pub(super) fn rank_of(&self, role: Role, request: u32) -> u32 {
         match &self.handoffs {

@@ -26,7 +26,12 @@ pub(super) fn parse(text: &str) -> Result<Formula, FormulaError> {
         Err(error) => {
             let at = clip(error.span().byte_range(), text);
             let message = error.to_string();
-            let what = if text.trim().is_empty() { "the formula is empty".to_owned() } else { message };
+            let what = match text.trim() {
+                "" => "the formula is empty".to_owned(),
+                // Statements and closures: the parser's advice is not for users.
+                _ if message.starts_with("unsupported expression") => "this is no part of a formula".to_owned(),
+                _ => message,
+            };
             fail(at, what, "a formula is numbers, names, + - * / %, comparisons, && || !, and functions like max(a, b)")
         }
     };
