@@ -44,7 +44,10 @@ def replay(space, concurrency, settings):
     command = [os.environ.get("SERVESCOUT", "servescout"), "replay", space, "--json"]
     for setting in [f"workload.concurrency={concurrency}", *settings]:
         command += ["--set", setting]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        sys.exit(f"no {command[0]} to run: put it on the path, or name it in $SERVESCOUT")
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout)["metrics"]
