@@ -7,9 +7,10 @@ use crate::cli_common::{arg, assert_same_files, promised_files, run_to, small_se
 #[test]
 fn threads_change_no_byte() {
     let directory = tempfile::tempdir().unwrap();
-    let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
-    run_to(0, &small_search(&one, &["--budget", "40", "--threads", "1"]));
-    run_to(0, &small_search(&two, &["--budget", "40", "--threads", "2"]));
+    let [one, two, seven] = ["one", "two", "seven"].map(|name| directory.path().join(name));
+    for (out, threads) in [(&one, "1"), (&two, "2"), (&seven, "7")] {
+        run_to(0, &small_search(out, &["--budget", "40", "--threads", threads]));
+    }
     let files = promised_files(&one);
     for name in [
         "evaluations/batch-000000.parquet",
@@ -25,6 +26,7 @@ fn threads_change_no_byte() {
         assert!(files.get(Path::new(name)).is_some_and(|bytes| !bytes.is_empty()), "{name} is missing");
     }
     assert_same_files(&one, &two);
+    assert_same_files(&one, &seven);
 }
 
 #[test]

@@ -33,6 +33,20 @@ pub fn arg(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
 }
 
+/// A directory with all that is in it.
+pub fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_directory(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}
+
 /// Every file under a directory, by relative path, except what may differ between identical runs
 /// (`manifest.toml`, and the lines of the report that quote its dates) and the lock.
 pub fn promised_files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
