@@ -12,9 +12,8 @@ use crate::search::Evaluation;
 use crate::shortlist::{KnobImportance, Shortlist};
 use crate::space::{Candidate, Objective};
 
-/// Panels across and down.
-const ACROSS: usize = 3;
-const DOWN: usize = 2;
+/// Most panels.
+const MOST_PANELS: usize = 6;
 const LEFT: f64 = 100.0;
 const RIGHT: f64 = 1180.0;
 const TOP: f64 = 185.0;
@@ -48,9 +47,10 @@ pub(crate) fn scene(
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let is_log = low > 0.0 && high / low > 10.0;
-    let pitch = ((RIGHT - LEFT) / ACROSS as f64, (BOTTOM - TOP) / DOWN as f64);
+    let (columns, rows) = grid(knobs.len());
+    let pitch = ((RIGHT - LEFT) / columns as f64, (BOTTOM - TOP) / rows as f64);
     for (place, &knob) in knobs.iter().enumerate() {
-        let corner = (LEFT + pitch.0 * (place % ACROSS) as f64, TOP + pitch.1 * (place / ACROSS) as f64);
+        let corner = (LEFT + pitch.0 * (place % columns) as f64, TOP + pitch.1 * (place / columns) as f64);
         let frame = Frame {
             left: corner.0,
             right: corner.0 + pitch.0 - 70.0,
@@ -68,6 +68,16 @@ pub(crate) fn scene(
     ];
     header(&mut scene, title, &note, &legend);
     scene
+}
+
+/// Columns and rows of panels, so that they fill the figure.
+fn grid(panels: usize) -> (usize, usize) {
+    match panels {
+        0..=2 => (panels.max(1), 1),
+        3 => (3, 1),
+        4 => (2, 2),
+        _ => (3, 2),
+    }
 }
 
 struct Frame {
@@ -97,7 +107,7 @@ fn shown_knobs(
         found.unwrap_or(0.0)
     };
     knobs.sort_by(|&a, &b| weight(b).total_cmp(&weight(a)).then(a.cmp(&b)));
-    knobs.truncate(ACROSS * DOWN);
+    knobs.truncate(MOST_PANELS);
     knobs
 }
 

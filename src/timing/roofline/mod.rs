@@ -107,7 +107,11 @@ impl Roofline {
         let allreduces = if shape.tp > 1 { 2.0 * layers + 1.0 } else { 0.0 };
         let crossings = 2.0 * f64::from(shape.tp - 1) / f64::from(shape.tp);
         let hidden_bytes = 2.0 * f64::from(model.hidden);
-        let link_ms = |bytes: f64| bytes / (gpu.link_gbps() * 1e9 * c.link_bandwidth) * 1e3;
+        let (link_share, allreduce_us) = match gpu.nvlink_gbps {
+            Some(_) => (c.link_bandwidth, c.allreduce_us),
+            None => coefficients::pcie_allreduce(shape.tp),
+        };
+        let link_ms = |bytes: f64| bytes / (gpu.link_gbps() * 1e9 * link_share) * 1e3;
 
         let heads = f64::from(model.heads) / f64::from(shape.tp);
         let (window_tokens, windowed) = match model.attention {
@@ -135,7 +139,7 @@ impl Roofline {
             experts,
             ln_expert_missed: if model.moe.is_some() { (1.0 - visited).ln() } else { 0.0 },
             lm_head,
-            fixed_ms: (layers * c.layer_us + p.moe_layers * c.expert_layer_us + allreduces * c.allreduce_us) / 1e3,
+            fixed_ms: (layers * c.layer_us + p.moe_layers * c.expert_layer_us + allreduces * allreduce_us) / 1e3,
             token_ms: layers * read_ms(c.token_traffic * hidden_bytes, 1.0)
                 + allreduces * link_ms(crossings * hidden_bytes),
             decode_ms: layers * c.decode_layer_us / 1e3,

@@ -2,7 +2,8 @@
 //!
 //! A relative differs in few things from the worker that is asked for: in tensor-parallel size, GPU or
 //! format of the cache. Every duration of its tables is multiplied by what the roofline says of the two
-//! workers, part by part, so that what the roofline gets wrong for both cancels out. How far each difference leads astray was measured by leaving out what was measured
+//! workers, part by part, so that what the roofline gets wrong for both cancels out. How far each
+//! difference leads astray was measured by leaving out what was measured
 //! (`estimates_from_relatives_are_as_good_as_stated` in `tests/timing_relative.rs`); the differences
 //! of a relative add up, and the least sum is the nearest.
 
