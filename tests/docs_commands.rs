@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use servescout::cli;
 
-use crate::cli_common::{arg, copy_directory, run, text};
+use crate::cli_common::{arg, copy_directory, program, run, text};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -184,7 +184,7 @@ fn what_takes_a_moment_is_run() {
         {
             continue;
         }
-        let program = assert_cmd::cargo::cargo_bin!("servescout");
+        let program = program();
         let output = std::process::Command::new(program).args(&words).current_dir(directory.path()).output().unwrap();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{place}: servescout {}\n{out}{err}", words.join(" "));

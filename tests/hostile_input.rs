@@ -377,3 +377,30 @@ fn composed(database: &PerfDb) -> Result<(), String> {
     };
     Composition::new(database, &shape, Quant::parse("bf16").expect("a format"), false).map(drop)
 }
+
+/// What has no end is not read to its end.
+#[cfg(unix)]
+#[test]
+fn endless_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let sound = config(directory.path(), "sound.toml", "");
+    for args in [
+        &["trace", "stats", "/dev/zero"][..],
+        &["check", "/dev/zero"],
+        &["replay", arg(&sound), "--set", "workload.trace=\"/dev/zero\""],
+        &["replay", "/dev/zero"],
+    ] {
+        let (_, err) = run_to(2, args);
+        assert!(err.contains("/dev/zero") && err.contains("help:"), "{args:?}: {err}");
+    }
+}
+
+/// Objects that take a hundred times their text in memory.
+#[test]
+fn results_of_empty_objects_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    fs::write(&file, format!("{{\"a\":[{}{{}}]}}", "{\"\":0},".repeat(100_000))).unwrap();
+    let (_, err) = run_to(2, &["validate", "results/example-quickstart", "--measured", arg(&file)]);
+    assert!(err.contains("results.json") && err.contains("next to nothing"), "{err}");
+}

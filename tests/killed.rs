@@ -19,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng;
 use servescout::archive::RunDir;
 
 use crate::cli_common::{
-    arg, assert_same_files, copy_directory, promised_files, run, run_to, servescout, small_search, text,
+    arg, assert_same_files, copy_directory, program, promised_files, run, run_to, servescout, small_search, text,
 };
 
 /// Few simulations and many batches: what is killed is mostly the writing of files.
@@ -188,7 +188,7 @@ fn two_processes_do_not_write_one_run() {
 
 /// The program with a limit on the size of the files it writes, in KiB: a disk that is full.
 fn with_little_room(kib: u32, args: &[&str]) -> Output {
-    let program = assert_cmd::cargo::cargo_bin!("servescout");
+    let program = program();
     Command::new("bash")
         .args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"")])
         .arg(program)

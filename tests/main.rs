@@ -27,6 +27,7 @@ mod faults;
 mod fidelity;
 mod frontier_properties;
 mod fuzz_seeds;
+mod golden;
 mod hostile_input;
 mod intervals;
 mod jumping;

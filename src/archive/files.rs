@@ -1,6 +1,6 @@
 //! Writing a file so that a reader, or a kill, sees the old one or the new one and nothing between.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,13 @@ pub(crate) fn temporary_name(path: &Path) -> PathBuf {
 
 /// Writes `bytes` to `path` crash-safely: a new file beside it, synced, renamed over it, and the
 /// directory synced so that the rename itself survives a power failure.
+///
+/// A device or a pipe (`/dev/stdout`) is written to as it is: a file in its place would be its end.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
+    if is_device(path) {
+        let write = || OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        return write().map_err(ArchiveError::io("write", path));
+    }
     let temporary = temporary_name(path);
     let write = || {
         let mut file = File::create(&temporary)?;
@@ -28,6 +34,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ArchiveError> {
     };
     write().map_err(ArchiveError::io("write", &temporary))?;
     commit_temporary(&temporary, path)
+}
+
+/// Whether a path leads to something other than a file or a directory, or to an open file of a process.
+fn is_device(path: &Path) -> bool {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink());
+    let leads_on = fs::metadata(path).is_ok_and(|m| (!m.is_file() && !m.is_dir()) || path.starts_with("/proc"));
+    leads_on || (is_link && path.starts_with("/dev"))
 }
 
 /// Renames a finished, synced temporary file into place and syncs the directory.
@@ -93,6 +106,26 @@ mod tests {
         assert!(!directory.path().join(".partial-a.txt").exists());
         assert_eq!(fs::read_dir(directory.path().join("plots")).unwrap().count(), 0);
         assert!(directory.path().join("a.txt").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_stays_one() {
+        use std::os::unix::fs::FileTypeExt;
+        let full = Path::new("/dev/full");
+        if fs::metadata(full).is_ok_and(|m| m.file_type().is_char_device()) {
+            let error = write_atomic(full, b"a").unwrap_err().to_string();
+            assert!(error.contains("cannot write /dev/full: No space left"), "{error}");
+        }
+        write_atomic(Path::new("/dev/null"), b"a").unwrap();
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        // A link within a run is replaced, and what it leads to left alone.
+        let directory = tempfile::tempdir().unwrap();
+        let [link, precious] = ["link", "precious"].map(|name| directory.path().join(name));
+        fs::write(&precious, b"dear").unwrap();
+        std::os::unix::fs::symlink(&precious, &link).unwrap();
+        write_atomic(&link, b"new").unwrap();
+        assert_eq!((fs::read(&precious).unwrap(), fs::read(&link).unwrap()), (b"dear".to_vec(), b"new".to_vec()));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use sha2::{Digest, Sha256};
 use super::error::{Fault, WorkloadError};
 
 const BUFFER_BYTES: usize = 1 << 18;
+/// Longest line: prompts of half a gigatoken in blocks of 512 have shorter ones.
+const MOST_LINE_BYTES: u64 = 1 << 26;
 /// Buffers read and not hashed yet.
 const UNHASHED_BUFFERS: usize = 4;
 
@@ -64,12 +66,18 @@ impl Lines {
             self.line.clear();
             let read = self
                 .reader
+                .by_ref()
+                .take(MOST_LINE_BYTES)
                 .read_until(b'\n', &mut self.line)
                 .map_err(|source| WorkloadError::Read { path: self.path.clone(), source })?;
             if read == 0 {
                 return Ok(None);
             }
             self.number += 1;
+            if read as u64 == MOST_LINE_BYTES {
+                let why = format!("has {} MiB without a line break", MOST_LINE_BYTES >> 20);
+                return Err(Fault::row(why, "a trace has one request per line").at(&self.path, self.number));
+            }
             self.bytes += read as u64;
             if self.number == 1 {
                 refuse_binary(&self.line, &self.path)?;

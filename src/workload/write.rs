@@ -54,6 +54,10 @@ fn refuse_existing(output: &Path, force: bool) -> Result<(), WorkloadError> {
         let (why, help) = ("is a directory".into(), "name a file in it".into());
         return Err(WorkloadError::Output { path: path(), why, help });
     }
+    if output.exists() && !output.is_file() {
+        let (why, help) = ("is a device or a pipe, not a file".into(), "name a file".into());
+        return Err(WorkloadError::Output { path: path(), why, help });
+    }
     if !force && output.exists() {
         return Err(WorkloadError::Exists { path: path() });
     }

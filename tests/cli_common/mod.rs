@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// The program: the one that was built with the tests, or another build of it that `$SERVESCOUT` names.
+pub fn program() -> PathBuf {
+    std::env::var_os("SERVESCOUT").map_or(assert_cmd::cargo::cargo_bin!("servescout").to_path_buf(), PathBuf::from)
+}
+
 /// The program, in the package's directory, with these arguments.
 pub fn servescout<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("servescout"));
+    let mut command = Command::new(program());
     command.args(args).current_dir(env!("CARGO_MANIFEST_DIR"));
     command
 }

@@ -10,6 +10,7 @@ mod guidellm;
 mod plain;
 mod vllm;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
@@ -136,6 +137,9 @@ impl Content<'_> {
     }
 }
 
+/// Largest file of results; those with a row per request have tens of MiB.
+const MOST_BYTES: u64 = 1 << 29;
+
 const FORMATS: [&dyn Format; 5] =
     [&aiperf::Summary, &aiperf_rows::Rows, &vllm::BenchServe, &guidellm::Benchmarks, &plain::Csv];
 
@@ -146,7 +150,16 @@ const FORMATS: [&dyn Format; 5] =
 /// file and the place.
 pub fn read(file: &Path) -> Result<Vec<Measurement>, String> {
     let shown = file.display();
-    let bytes = std::fs::read(file).map_err(|e| format!("{shown}: {e}"))?;
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).and_then(|f| f.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    opened.map_err(|e| format!("{shown}: {e}"))?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(format!("{shown}: has more than {} MiB: results have a few", MOST_BYTES >> 20));
+    }
+    // An object takes some 600 bytes of memory, whatever is in it.
+    if bytes.iter().filter(|&&b| b == b'{').count() > 1000 + bytes.len() / 13 {
+        return Err(format!("{shown}: is objects with next to nothing in them, not results"));
+    }
     let text = String::from_utf8(bytes)
         .map_err(|e| format!("{shown}: is no UTF-8 text: byte {} begins no character", e.utf8_error().valid_up_to()))?;
     let text = text.trim_start_matches('\u{feff}');
