@@ -73,6 +73,16 @@ fn an_exhaustive_run_is_a_problem_for_strategies() {
         let reached: Vec<u64> = (0..2).map(|k| strategy["reached"][k]["median"].as_u64().unwrap()).collect();
         assert!(reached[0] < reached[1] && reached[1] <= 30 && reached[1] > 4, "{text}");
     }
+    // The same as a figure: a curve and a name for each.
+    let figure = directory.path().join("new/shares.svg");
+    let plot = format!("--plot={}", arg(&figure));
+    bench(&["--violation=violation", "--strategy=random", "--strategy=genetic", "--evaluations=4,8,16,30", &plot]);
+    let svg = std::fs::read_to_string(&figure).unwrap();
+    assert!(["random", "genetic", "99 % found", "3 seeds"].iter().all(|text| svg.contains(text)), "{svg}");
+    let (_, err) = run_to(2, &["bench", "search", "--problem=batch", "--plot=figure.png"]);
+    assert!(err.contains("figure.png") && err.contains(".svg"), "{err}");
+    let (_, err) = run_to(2, &["bench", "search", "--problem=zdt1", "--problem=zdt2", "--plot=figure.svg"]);
+    assert!(err.contains("one problem"), "{err}");
     // Without the column, the refused rows have no objectives to go by.
     let args = ["bench", "search", "--table", arg(&table), "--knobs=aggregated.tp", "--minimize=ttft_p90_ms"];
     let (_, err) = run_to(2, &args);

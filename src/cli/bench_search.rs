@@ -1,13 +1,14 @@
 //! `servescout bench search`: how much of a known frontier each strategy finds.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::{CliError, Exit, terminal};
+use crate::plot::{SharesCurve, draw_shares};
 use crate::search::benchmark::{Benchmark, Look, Shares};
 use crate::search::instances::Instance;
 use crate::search::problems::Problem;
@@ -61,6 +62,9 @@ pub struct SearchArgs {
     /// Candidates per batch
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
+    /// Also draw the medians over the numbers of evaluations into this file; for one problem
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -81,6 +85,17 @@ fn problem_names() -> Vec<&'static str> {
 /// A table that cannot be read or is no search problem.
 pub(super) fn run(args: &SearchArgs) -> Result<Exit, CliError> {
     let problems = args.problems()?;
+    if let Some(file) = &args.plot {
+        if file.extension().is_none_or(|e| e != "svg") {
+            return Err(CliError::user(format!("{} names no SVG", file.display()), "end the name in .svg"));
+        }
+        if problems.len() != 1 {
+            return Err(CliError::user(
+                format!("a figure shows one problem, and there are {}", problems.len()),
+                "name one with --problem or --table",
+            ));
+        }
+    }
     let strategies: Vec<&str> = if args.strategies.is_empty() {
         STRATEGIES.iter().map(|(name, _)| *name).filter(|name| *name != "grid").collect()
     } else {
@@ -100,6 +115,9 @@ pub(super) fn run(args: &SearchArgs) -> Result<Exit, CliError> {
             rows.push((*strategy, shares));
         }
         measured.push((problem, rows));
+    }
+    if let (Some(file), Some((problem, rows))) = (&args.plot, measured.first()) {
+        draw(problem, rows, args.seeds, file)?;
     }
     let text = if args.json {
         json_of(&measured, args.batch, args.seeds)
@@ -140,6 +158,17 @@ impl SearchArgs {
         }
         Ok(problems)
     }
+}
+
+fn draw(problem: &Benchmark, rows: &[(&str, Shares)], seeds: u32, file: &Path) -> Result<(), CliError> {
+    let curve = |(strategy, shares): &(&str, Shares)| SharesCurve {
+        name: (*strategy).to_owned(),
+        points: shares.look.evaluations.iter().zip(&shares.quartiles).map(|(&n, q)| (n as f64, q[1])).collect(),
+    };
+    let curves: Vec<SharesCurve> = rows.iter().map(curve).collect();
+    let note = format!("{:.0} configurations, median of {seeds} seeds", problem.size());
+    draw_shares(&format!("How soon strategies find the frontier of {}", problem.name()), &note, &curves, file)?;
+    Ok(())
 }
 
 fn table(problem: &Benchmark, rows: &[(&str, Shares)]) -> String {

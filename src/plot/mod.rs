@@ -15,6 +15,7 @@ mod parity;
 mod render;
 mod scatter;
 mod scene;
+mod shares;
 mod slices;
 mod style;
 mod thin;
@@ -22,6 +23,7 @@ mod timeline;
 
 pub use growth::{Growth, draw_growth};
 pub use parity::{Parity, check_name, draw_parity};
+pub use shares::{SharesCurve, draw_shares};
 pub use timeline::draw_timeline;
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
 //! How much of a known frontier a strategy finds, after how many evaluations.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-use rayon::prelude::*;
 
 use super::instances::{self, Instance};
 use super::problems::Problem;
@@ -105,10 +104,32 @@ impl Benchmark {
         })
     }
 
+    /// One run a seed, on as many threads as there are cores. Not on rayon's pool, where a run that
+    /// waits would take up another.
+    fn runs(&self, name: &str, seeds: u64, look: &Look) -> Result<Vec<Found>, UnknownStrategy> {
+        let next = AtomicU64::new(1);
+        let work = || {
+            let mut own = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed > seeds {
+                    return own;
+                }
+                own.push((seed, self.run(name, seed, look)));
+            }
+        };
+        let threads = rayon::current_num_threads().min(seeds as usize);
+        let mut all: Vec<(u64, Result<Found, UnknownStrategy>)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().flat_map(|worker| worker.join().expect("a run does not panic")).collect()
+        });
+        all.sort_by_key(|(seed, _)| *seed);
+        all.into_iter().map(|(_, found)| found).collect()
+    }
+
     /// The same with the seeds 1 to `seeds`, which run in parallel.
     pub fn run_over_seeds(&self, name: &str, seeds: u64, look: &Look) -> Result<Shares, UnknownStrategy> {
-        let runs: Vec<Found> =
-            (1..=seeds).into_par_iter().map(|seed| self.run(name, seed, look)).collect::<Result<_, _>>()?;
+        let runs = self.runs(name, seeds, look)?;
         let quartiles = (0..look.evaluations.len())
             .map(|k| {
                 let mut column: Vec<f64> = runs.iter().map(|run| run.shares[k]).collect();

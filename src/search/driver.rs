@@ -196,15 +196,9 @@ impl<'a> Driver<'a> {
     /// Runs to the budget, the end of the strategy, or the stop flag.
     pub fn run(self, strategy: &mut dyn Strategy, sink: &mut dyn Sink) -> Result<RunSummary, DriverError> {
         let threads = self.settings.threads.max(1);
-        let pool = match threads {
-            1 => None,
-            _ => Some(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .map_err(|source| DriverError::Threads { threads, source })?,
-            ),
-        };
+        // Of one thread too: what a strategy spreads over threads stays on it.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|source| DriverError::Threads { threads, source })?;
         let m = self.evaluate.objectives();
         let ladder = self.evaluate.screen_cost().filter(|_| self.settings.ladder);
         let mut run = Run {
@@ -221,7 +215,7 @@ impl<'a> Driver<'a> {
             feasible: 0,
             batches: 0,
         };
-        let stop = self.rounds(&mut run, strategy, sink, pool.as_ref())?;
+        let stop = self.rounds(&mut run, strategy, sink, &pool)?;
         Ok(RunSummary { progress: run.progress(), committed: run.committed, stop })
     }
 
@@ -230,7 +224,7 @@ impl<'a> Driver<'a> {
         run: &mut Run,
         strategy: &mut dyn Strategy,
         sink: &mut dyn Sink,
-        pool: Option<&rayon::ThreadPool>,
+        pool: &rayon::ThreadPool,
     ) -> Result<StopReason, DriverError> {
         let most_refused = self.settings.budget.saturating_mul(REFUSALS_PER_SIMULATION);
         let started = Instant::now();
@@ -251,7 +245,9 @@ impl<'a> Driver<'a> {
             if !replaying && run.batches > 0 && self.settings.max_wall.is_some_and(|most| started.elapsed() >= most) {
                 return Ok(StopReason::WallTime);
             }
-            let asked = strategy.ask(self.settings.batch.max(1).min(left));
+            let n = self.settings.batch.max(1).min(left);
+            // On the pool, all of which a strategy may use.
+            let asked = pool.install(|| strategy.ask(n));
             if asked.is_empty() {
                 return self.check_all_replayed(run, StopReason::Exhausted);
             }
@@ -289,7 +285,7 @@ impl<'a> Driver<'a> {
         run: &mut Run,
         new: &[Candidate],
         stored: Option<Vec<Evaluation>>,
-        pool: Option<&rayon::ThreadPool>,
+        pool: &rayon::ThreadPool,
     ) -> Result<Vec<Evaluation>, DriverError> {
         let rivals: &[f64] = if self.settings.early_abort { run.front.points() } else { &[] };
         let simulate = |candidate: &Candidate| match self.settings.early_abort {
@@ -336,13 +332,11 @@ impl<'a> Driver<'a> {
         &self,
         candidates: &[&Candidate],
         evaluate: impl Fn(&Candidate) -> Evaluation + Sync,
-        pool: Option<&rayon::ThreadPool>,
+        pool: &rayon::ThreadPool,
     ) -> Vec<Evaluation> {
-        let evaluations: Vec<Evaluation> = match pool {
-            None => candidates.iter().map(|c| evaluate(c)).collect(),
-            // One at a time: simulations differ in length by orders of magnitude.
-            Some(pool) => pool.install(|| candidates.par_iter().with_max_len(1).map(|c| evaluate(c)).collect()),
-        };
+        // One at a time: simulations differ in length by orders of magnitude.
+        let all = || candidates.par_iter().with_max_len(1).map(|c| evaluate(c)).collect();
+        let evaluations: Vec<Evaluation> = pool.install(all);
         for (evaluation, candidate) in evaluations.iter().zip(candidates) {
             assert_eq!(evaluation.candidate, **candidate, "an evaluation is of the candidate that was given");
             assert_eq!(evaluation.objectives.len(), self.evaluate.objectives(), "objectives of every evaluation");

@@ -155,7 +155,7 @@ impl Genetic {
             points.extend(known[place].objectives.iter().zip(&scales).map(|(&v, scale)| scale.apply(v)));
         }
         let violation: Vec<f64> = places.iter().map(|&p| known[p].violation).collect();
-        let size = (self.sizes.least + known.len() / 8).min(self.sizes.most);
+        let size = (self.sizes.least + known.len() / 12).min(self.sizes.most);
         self.population = survivors(&points, m, &violation, size);
         for member in &mut self.population {
             member.index = places[member.index];

@@ -188,7 +188,8 @@ pub trait Evaluate: Sync {
 }
 
 /// A search strategy. Deterministic: what it asks depends only on its seed and on what it was told.
-pub trait Strategy {
+/// The driver asks on its own threads, so that a strategy may spread its work over them with rayon.
+pub trait Strategy: Send {
     /// The name used in TOML, on the command line and in the archive.
     fn name(&self) -> &'static str;
     /// Proposes up to `n` canonical candidates; fewer, or none, when it has no more to propose.

@@ -1,8 +1,9 @@
 //! Extremely randomised trees with several outputs (Geurts, Ernst, Wehenkel, 2006): cheap at any
 //! number of observations, at home with cliffs and names, and honest about strata never seen.
 
-use rand::RngExt;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 /// Rows are not split below this many.
 const LEAST_SPLIT: usize = 4;
@@ -51,13 +52,16 @@ impl Forest {
                 1.0 / (sd * sd)
             })
             .collect();
-        let grow = |_| {
+        let grow = |&seed: &u64| {
+            let rng = ChaCha8Rng::seed_from_u64(seed);
             let mut grower = Grower { rows, targets, outputs, weights: &weights, tree: Tree::default(), rng };
             let mut all: Vec<u32> = (0..rows.len() as u32).collect();
             grower.node(&mut all);
             grower.tree
         };
-        Forest { trees: (0..trees).map(grow).collect(), outputs }
+        // A generator a tree, so that they can grow side by side.
+        let seeds: Vec<u64> = (0..trees).map(|_| rng.random()).collect();
+        Forest { trees: seeds.par_iter().map(grow).collect(), outputs }
     }
 
     /// Mean and spread over the trees.
@@ -99,7 +103,7 @@ struct Grower<'a> {
     outputs: usize,
     weights: &'a [f64],
     tree: Tree,
-    rng: &'a mut ChaCha8Rng,
+    rng: ChaCha8Rng,
 }
 
 impl Grower<'_> {

@@ -119,6 +119,7 @@ impl<'a> Objective<'a> {
         let mut kernel = vec![0.0; n * n];
         // What the derivatives need of every pair.
         let mut slopes = vec![0.0; self.pairs.len() / groups.max(1)];
+        let mut shapes = slopes.clone();
         let mut pair = 0;
         let mut at = 0;
         for i in 0..n {
@@ -126,7 +127,8 @@ impl<'a> Objective<'a> {
                 let distances = &self.pairs[pair * groups..][..groups];
                 let r = ROOT5 * dot(distances, &weights).sqrt();
                 let decay = signal * (-r).exp();
-                kernel[i * n + j] = decay * (1.0 + r + r * r / 3.0) + trend * self.trend[at];
+                shapes[pair] = decay * (1.0 + r + r * r / 3.0);
+                kernel[i * n + j] = shapes[pair] + trend * self.trend[at];
                 slopes[pair] = decay * (1.0 + r) * (5.0 / 3.0);
                 pair += 1;
                 at += 1;
@@ -156,8 +158,7 @@ impl<'a> Objective<'a> {
                 for (g, d) in gradient[..groups].iter_mut().zip(distances) {
                     *g += slope * d;
                 }
-                let r = ROOT5 * dot(distances, &weights).sqrt();
-                by_signal += w * signal * (-r).exp() * (1.0 + r + r * r / 3.0);
+                by_signal += w * shapes[pair];
                 by_trend += w * self.trend[at];
                 pair += 1;
                 at += 1;
@@ -260,17 +261,15 @@ impl Gp {
         self.sd * variance.max(1e-12).sqrt()
     }
 
-    /// Lowers the variances of `others` as if `picked` had been observed at its mean (a believer:
+    /// Lowers the variance of another row as if `picked` had been observed at its mean (a believer:
     /// the means stay).
-    pub fn believe(&self, picked: (&[f64], &Posterior), others: &mut [(&[f64], &mut Posterior)]) {
-        let (picked_row, picked) = picked;
+    pub fn believe(&self, picked: (&[f64], &Posterior), other: (&[f64], &mut Posterior)) {
+        let ((picked_row, picked), (row, other)) = (picked, other);
         let root = (picked.variance + self.noise).sqrt();
-        for (row, other) in others {
-            let prior = self.signal * matern(&picked.scaled, &other.scaled) + self.trend * linear(picked_row, row);
-            let shared = (prior - dot(&picked.reduced, &other.reduced)) / root;
-            other.variance = (other.variance - shared * shared).max(1e-12);
-            other.reduced.push(shared);
-        }
+        let prior = self.signal * matern(&picked.scaled, &other.scaled) + self.trend * linear(picked_row, row);
+        let shared = (prior - dot(&picked.reduced, &other.reduced)) / root;
+        other.variance = (other.variance - shared * shared).max(1e-12);
+        other.reduced.push(shared);
     }
 }
 
@@ -356,7 +355,7 @@ mod tests {
         let (picked, other) = (vec![0.31, 0.77, 1.0], vec![0.4, 0.7, 1.0]);
         let at = gp.posterior(&picked);
         let mut there = gp.posterior(&other);
-        gp.believe((&picked, &at), &mut [(&other, &mut there)]);
+        gp.believe((&picked, &at), (&other, &mut there));
 
         let mut more = rows;
         more.push(picked);

@@ -26,6 +26,7 @@ mod targets;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use self::acquisition::Improvement;
 use self::candidates::Candidates;
@@ -55,6 +56,8 @@ const FOREST_ROWS: usize = 2000;
 const SHORTLIST: usize = 600;
 /// Those of which the processes' means are computed.
 const ROUGH: usize = 2000;
+/// Fewest candidates that are worth another thread.
+const LEAST_SHARE: usize = 32;
 /// Each level of a knob of at most this many is looked around at the best candidates that have it.
 const SLICED: u32 = 8;
 
@@ -222,11 +225,8 @@ impl<'a> Bayesian<'a> {
             self.fit(&rows, &columns, known);
         }
         let groups = self.encoder.groups();
-        let gps = columns
-            .iter()
-            .zip(&self.hyper)
-            .map(|(column, hyper)| Gp::new(rows.clone(), groups, column, hyper))
-            .collect();
+        let conditioned = |(column, hyper): (&Vec<f64>, &Hyper)| Gp::new(rows.clone(), groups, column, hyper);
+        let gps = columns.par_iter().zip(&self.hyper).map(conditioned).collect();
         Models { forest, gps, has_violations, any_feasible: !self.memory.front().is_empty() }
     }
 
@@ -234,7 +234,7 @@ impl<'a> Bayesian<'a> {
         let rows = &rows[..rows.len().min(FIT_ROWS)];
         let groups = self.encoder.groups();
         let is_first = self.fitted_at == 0;
-        for (hyper, column) in self.hyper.iter_mut().zip(columns) {
+        self.hyper.par_iter_mut().zip(columns).for_each(|(hyper, column)| {
             let column = &column[..rows.len()];
             let (mean, sd) = standard(column);
             let targets: Vec<f64> = column.iter().map(|v| (v - mean) / sd).collect();
@@ -243,7 +243,7 @@ impl<'a> Bayesian<'a> {
             short.log.iter_mut().take(middle.log.len() - 3).for_each(|l| *l -= 0.7);
             let starts = if is_first { vec![middle, short] } else { vec![hyper.clone(), middle] };
             *hyper = fit::fit(&Data { rows, groups, targets: &targets }, &starts);
-        }
+        });
         self.fitted_at = known;
     }
 
@@ -310,14 +310,13 @@ impl<'a> Bayesian<'a> {
                     models.gps.iter().zip(&e.posteriors).map(|(gp, p)| gp.deviation(p.variance)).collect();
                 improvement.expected(&mean, &deviation) * e.weights[ending]
             };
-            let mut best: Option<(f64, usize)> = None;
-            for (i, e) in entries.iter().enumerate().filter(|(_, e)| !e.taken) {
-                let s = score(e);
-                if best.is_none_or(|(most, _)| s > most) {
-                    best = Some((s, i));
-                }
-            }
-            let Some((_, at)) = best else { break };
+            let scores: Vec<f64> = entries
+                .par_iter()
+                .with_min_len(LEAST_SHARE)
+                .map(|e| if e.taken { f64::NEG_INFINITY } else { score(e) })
+                .collect();
+            let open = (0..entries.len()).filter(|&i| !entries[i].taken);
+            let Some(at) = open.reduce(|best, i| if scores[i] > scores[best] { i } else { best }) else { break };
             entries[at].taken = true;
             self.believe(&mut entries, at, models);
             front.extend(entries[at].posteriors.iter().map(|p| p.mean));
@@ -335,13 +334,13 @@ impl<'a> Bayesian<'a> {
             guess: Guess,
             order: [f64; 2],
         }
-        let mut rough: Vec<Rough> = Vec::with_capacity(pool.len());
-        for candidate in pool {
-            let Some(row) = self.encoder.row(&candidate) else { continue };
+        let roughly = |candidate: Candidate| {
+            let row = self.encoder.row(&candidate)?;
             let guess = models.forest.guess(&row);
             let order = models.promise(&guess, &guess.mean[..m], targets);
-            rough.push(Rough { candidate, row, guess, order });
-        }
+            Some(Rough { candidate, row, guess, order })
+        };
+        let mut rough: Vec<Rough> = pool.into_par_iter().with_min_len(LEAST_SHARE).filter_map(roughly).collect();
         let keep = |rough: &mut Vec<Rough>, count: usize| {
             // A quarter for the ends of the front.
             rough.sort_by(|a, b| b.order[0].total_cmp(&a.order[0]));
@@ -350,14 +349,15 @@ impl<'a> Bayesian<'a> {
             rough.truncate(count.min(whole));
         };
         keep(&mut rough, ROUGH);
-        for r in &mut rough {
+        rough.par_iter_mut().with_min_len(LEAST_SHARE).for_each(|r| {
             let mean: Vec<f64> =
                 models.gps.iter().zip(&r.guess.mean).map(|(gp, forest)| 0.5 * (gp.mean(&r.row) + forest)).collect();
             r.order = models.promise(&r.guess, &mean, targets);
-        }
+        });
         keep(&mut rough, SHORTLIST);
         rough
-            .into_iter()
+            .into_par_iter()
+            .with_min_len(LEAST_SHARE)
             .map(|r| {
                 let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
                 let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
@@ -374,11 +374,11 @@ impl<'a> Bayesian<'a> {
     fn believe(&self, entries: &mut [Entry], at: usize, models: &Models) {
         let picked_row = entries[at].row.clone();
         let picked = entries[at].posteriors.clone();
-        for (k, gp) in models.gps.iter().enumerate() {
-            let mut others: Vec<(&[f64], &mut Posterior)> =
-                entries.iter_mut().filter(|e| !e.taken).map(|e| (e.row.as_slice(), &mut e.posteriors[k])).collect();
-            gp.believe((&picked_row, &picked[k]), &mut others);
-        }
+        entries.par_iter_mut().with_min_len(LEAST_SHARE).filter(|e| !e.taken).for_each(|e| {
+            for ((gp, picked), other) in models.gps.iter().zip(&picked).zip(&mut e.posteriors) {
+                gp.believe((&picked_row, picked), (&e.row, other));
+            }
+        });
     }
 }
 
