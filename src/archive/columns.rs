@@ -8,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use rustc_hash::FxHashMap;
 
 use super::ArchiveError;
 use crate::space::{Candidate, Objective, Space, Study, Value, schema};
@@ -179,33 +180,33 @@ impl Columns {
     /// The level of one knob in each row of its column: [`Candidate::ABSENT`] for null, `None` for a
     /// value that the domain does not have.
     pub(crate) fn knob_levels(&self, space: &Space, knob: usize, cells: &ArrayRef) -> Vec<Option<u32>> {
-        let values = &space.knobs[knob].domain.values;
-        let level_of = |test: &dyn Fn(&Value) -> bool| values.iter().position(test).map(|level| level as u32);
-        (0..cells.len())
-            .map(|row| {
-                if cells.is_null(row) {
-                    return Some(Candidate::ABSENT);
-                }
-                match self.kinds[knob] {
-                    Kind::Bool => {
-                        let cell = cells.as_boolean().value(row);
-                        level_of(&|v| *v == Value::Bool(cell))
-                    }
-                    Kind::Int => {
-                        let cell = cells.as_primitive::<Int64Type>().value(row);
-                        level_of(&|v| *v == Value::Int(cell))
-                    }
-                    Kind::Real => {
-                        let cell = cells.as_primitive::<Float64Type>().value(row);
-                        level_of(&|v| v.as_f64() == Some(cell))
-                    }
-                    Kind::Text => {
-                        let cell = cells.as_string::<i32>().value(row);
-                        level_of(&|v| v.to_string() == cell)
-                    }
-                }
-            })
-            .collect()
+        let values = (0u32..).zip(&space.knobs[knob].domain.values);
+        let cells_of = |level: &dyn Fn(usize) -> Option<u32>| {
+            let of_row = |row| if cells.is_null(row) { Some(Candidate::ABSENT) } else { level(row) };
+            (0..cells.len()).map(of_row).collect()
+        };
+        match self.kinds[knob] {
+            Kind::Bool => {
+                let level_of = |cell| values.clone().find(|(_, v)| **v == Value::Bool(cell)).map(|(level, _)| level);
+                cells_of(&|row| level_of(cells.as_boolean().value(row)))
+            }
+            Kind::Int => {
+                let number = |v: &Value| if let Value::Int(n) = v { Some(*n) } else { None };
+                let levels: FxHashMap<i64, u32> = values.filter_map(|(level, v)| Some((number(v)?, level))).collect();
+                cells_of(&|row| levels.get(&cells.as_primitive::<Int64Type>().value(row)).copied())
+            }
+            Kind::Real => {
+                // Plus zero, so that it equals minus zero.
+                let bits = |v: f64| (v + 0.0).to_bits();
+                let levels: FxHashMap<u64, u32> =
+                    values.filter_map(|(level, v)| Some((bits(v.as_f64()?), level))).collect();
+                cells_of(&|row| levels.get(&bits(cells.as_primitive::<Float64Type>().value(row))).copied())
+            }
+            Kind::Text => {
+                let levels: FxHashMap<String, u32> = values.map(|(level, v)| (v.to_string(), level)).collect();
+                cells_of(&|row| levels.get(cells.as_string::<i32>().value(row)).copied())
+            }
+        }
     }
 }
 

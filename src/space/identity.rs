@@ -39,10 +39,15 @@ impl Space {
     /// `name=value` lines sorted by name. Neither the order of knobs, nor the other levels of their
     /// domains, nor absent knobs change it.
     pub fn id(&self, candidate: &Candidate) -> String {
-        let mut lines: Vec<String> =
-            self.describe(candidate).into_iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        lines.sort_unstable();
-        let digest = Sha256::digest(lines.concat().as_bytes());
+        let mut knobs: Vec<(&str, &Value)> = self.active(candidate).collect();
+        // As the lines sort, in which `=` follows the name.
+        knobs.sort_unstable_by(|(a, _), (b, _)| a.bytes().chain([b'=']).cmp(b.bytes().chain([b'='])));
+        let mut lines = String::with_capacity(32 * knobs.len());
+        for (name, value) in knobs {
+            // Writing to a string cannot fail.
+            let _ = writeln!(lines, "{name}={value}");
+        }
+        let digest = Sha256::digest(lines.as_bytes());
         let mut id = String::with_capacity(ID_DIGITS);
         for byte in digest.iter().take(ID_DIGITS / 2) {
             let _ = write!(id, "{byte:02x}");
