@@ -40,6 +40,8 @@ searched() {
 figure results/example-quickstart/plots/frontier.png servescout plot results/example-quickstart
 figure docs/performance/growth-requests.svg servescout bench growth --out docs/performance
 figure docs/performance/growth-output.svg servescout bench growth --out docs/performance
+figure docs/search/chat.svg servescout bench search --problem chat --seeds 5 --evaluations 25,50,100,200 \
+    --plot docs/search/chat.svg
 searched docs/studies/planner-interval.svg slices-ttft_p90_ms docs/studies/planner-interval.toml
 searched docs/studies/planner-startup.svg slices-ttft_p90_ms docs/studies/planner-startup.toml
 searched docs/studies/planner-static.svg frontier docs/studies/planner-static.toml
