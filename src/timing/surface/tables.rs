@@ -253,7 +253,7 @@ impl Surface {
 
 #[inline]
 fn mean(total: u64, count: u32) -> f64 {
-    to_f64(total) / f64::from(count)
+    total as f64 / f64::from(count)
 }
 
 /// A count of tokens: signed integers convert in one instruction, unsigned ones in six.
