@@ -103,7 +103,7 @@ pub fn default_lane(systems: &Path, backend: Backend, version: &str, sm: i64) ->
         .filter_map(|(key, lanes)| key.as_str().map(|key| (key, lanes)))
         .filter(|(key, _)| compare_versions(key, version) != Ordering::Greater)
         .max_by(|(a, _), (b, _)| compare_versions(a, b));
-    Ok(best.and_then(|(_, lanes)| lanes[sm as usize].as_str().map(str::to_owned).or_else(|| keyed(lanes, sm))))
+    Ok(best.and_then(|(_, lanes)| keyed(lanes, sm)))
 }
 
 fn keyed(lanes: &Yaml, sm: i64) -> Option<String> {
