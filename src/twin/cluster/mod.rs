@@ -90,8 +90,8 @@ pub struct Cluster<'a> {
     /// Killed workers whose last pass is in flight.
     dying: Vec<usize>,
     controllers: Vec<Box<dyn Controller>>,
-    /// Anybody but the clients is told of first tokens.
-    hears_first_tokens: bool,
+    /// A router or a controller follows what becomes of requests.
+    is_heard: bool,
     watcher: Option<Watcher<'a>>,
 }
 
@@ -169,6 +169,8 @@ impl<'a> Cluster<'a> {
             arrival(workload, at_ms, request)
         });
         let arrivals = Arrivals::new(first.collect());
+        let watches = stages.iter().flatten().any(|stage| stage.policy.watches_requests());
+        let is_heard = watches || !controllers.is_empty();
         let mut cluster = Cluster {
             fleet: Fleet::new(moulds),
             requests: Requests::new(workload, pool.engine.max_model_len),
@@ -186,7 +188,7 @@ impl<'a> Cluster<'a> {
             scale_events: 0,
             dying: Vec::new(),
             controllers,
-            hears_first_tokens: true,
+            is_heard,
             watcher: None,
         };
         cluster.requests.tiers = Tiers::new(pool.engine.tiers, cluster.paths.segments(), workload.requests.len());
@@ -231,10 +233,9 @@ impl<'a> Cluster<'a> {
     /// Whether nothing that happens can change an arrival or a placement.
     fn places_ahead(&self) -> bool {
         let workload = self.requests.workload;
-        let watches = self.stages.iter().flatten().any(|s| s.policy.watches_requests());
         let aggregated = self.stages[Role::Aggregated as usize].is_some();
         let apart = aggregated && !self.requests.tiers.are_shared();
-        apart && !watches && self.controllers.is_empty() && !workload.has_turns() && workload.load == Load::Open
+        apart && !self.is_heard && !workload.has_turns() && workload.load == Load::Open
     }
 
     fn schedule(&mut self, at_ms: f64, request: u32) {

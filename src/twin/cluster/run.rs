@@ -29,8 +29,6 @@ impl Cluster<'_> {
 
     pub(super) fn run_events(&mut self) {
         self.requests.edges = Some(Vec::new());
-        let mut policies = self.stages.iter().flatten().map(|stage| &stage.policy);
-        self.hears_first_tokens = policies.any(|policy| policy.watches_requests()) || !self.controllers.is_empty();
         let mut control_ms = self.next_control();
         while self.left > 0 {
             let event = self.events.peek().map_or(f64::INFINITY, |e| e.0.ms);
@@ -128,8 +126,9 @@ impl Cluster<'_> {
     /// Takes over a worker's new edges and the time of its next decision.
     pub(super) fn refresh(&mut self, worker: usize) {
         let Some(mut edges) = self.requests.edges.take() else { return };
-        let hears_all = self.hears_first_tokens;
-        for edge in edges.drain(..).filter(|edge| hears_all || edge.kind != EdgeKind::FirstToken) {
+        // Of first tokens nobody else wants to know.
+        let is_heard = self.is_heard;
+        for edge in edges.drain(..).filter(|edge| is_heard || edge.kind != EdgeKind::FirstToken) {
             let event = Event::Edge { worker: worker as u32, request: edge.request, kind: edge.kind };
             self.schedule_event(edge.at_ms, event);
         }
