@@ -110,9 +110,7 @@ fn write_figure(figure: &Figure, directory: &Path) -> Result<[PathBuf; 2], PlotE
     let svg = directory.join(format!("{}.svg", figure.name));
     write_atomic(&svg, render::svg(&figure.scene, &figure.title, &figure.description)?.as_bytes())?;
     let png = directory.join(format!("{}.png", figure.name));
-    let partial = crate::archive::temporary_name(&png);
-    render::write_png(&figure.scene, &partial)?;
-    crate::archive::commit_temporary(&partial, &png)?;
+    render::write_png(&figure.scene, &png)?;
     Ok([svg, png])
 }
 

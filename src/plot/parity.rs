@@ -39,10 +39,7 @@ pub fn draw_parity(points: &[Parity], note: &str, file: &Path) -> Result<(), Plo
     style::ensure_font()?;
     let scene = scene(points, note);
     if file.extension().is_some_and(|e| e == "png") {
-        let partial = crate::archive::temporary_name(file);
-        render::write_png(&scene, &partial)?;
-        crate::archive::commit_temporary(&partial, file)?;
-        return Ok(());
+        return render::write_png(&scene, file);
     }
     let description = "Time to first token and time per output token of measured serving points: measured across, \
                        predicted up, with the line of equality and lines of 20% error.";

@@ -12,7 +12,7 @@ use super::PlotError;
 use super::font::{CAPITAL_PER_EM, LINE_PER_EM, bearings};
 use super::scene::{Anchor, Mark, Scene, Text, text_width};
 use super::style::{HEIGHT, PAPER, WIDTH, font};
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, commit_temporary, temporary_name};
 
 /// Bitmaps are drawn this many times larger and averaged down, which smooths every edge and puts
 /// letters on fractions of a pixel.
@@ -125,7 +125,8 @@ fn escape_xml(text: &str) -> String {
     clean.collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Writes the scene as a PNG file at `path`, which must end in `.png`, and syncs it.
+/// Writes the scene as a PNG file at `path`, which must end in `.png`: a reader, or a kill, sees the old file
+/// or the new one.
 pub(crate) fn write_png(scene: &Scene, path: &Path) -> Result<(), PlotError> {
     let (width, height) = (WIDTH as usize, HEIGHT as usize);
     let (wide, high) = (width * OVERSAMPLING, height * OVERSAMPLING);
@@ -148,11 +149,12 @@ pub(crate) fn write_png(scene: &Scene, path: &Path) -> Result<(), PlotError> {
         }
     }
     let failed = |e: &dyn std::fmt::Display| PlotError::Draw(format!("{}: {e}", path.display()));
-    let mut file = BitMapBackend::new(path, (width as u32, height as u32));
+    let partial = temporary_name(path);
+    let mut file = BitMapBackend::new(&partial, (width as u32, height as u32));
     file.blit_bitmap((0, 0), (width as u32, height as u32), &small).map_err(|e| failed(&e))?;
     file.present().map_err(|e| failed(&e))?;
     drop(file);
-    let sync = || std::fs::File::open(path)?.sync_all();
+    let sync = || std::fs::File::open(&partial)?.sync_all();
     sync().map_err(ArchiveError::io("sync", path))?;
-    Ok(())
+    Ok(commit_temporary(&partial, path)?)
 }

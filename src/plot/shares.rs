@@ -39,11 +39,11 @@ pub fn draw_shares(title: &str, note: &str, curves: &[SharesCurve], path: &Path)
     let x = Axis::new(first, last.max(first * 2.0), true, PLOT.left, PLOT.right);
     let y = Axis::new(LEAST, most.max(0.1) * 1.1, true, PLOT.bottom, PLOT.top);
     let mut scene = Scene::default();
-    axes(&mut scene, &x, &y, "simulations", "share of the hypervolume not yet found");
+    axes(&mut scene, &x, &y, "Simulations", "Share of the hypervolume not yet found");
     for (level, label) in [(0.05, "95 % found"), (0.01, "99 % found")] {
         let up = y.pixel(level);
         scene.dashed((PLOT.left, up), (PLOT.right, up), FAINT_INK, 2.0);
-        scene.text((PLOT.right - 8.0, up - 14.0), label, NOTE, FAINT_INK, Anchor::End);
+        scene.text((PLOT.left + 8.0, up - 14.0), label, NOTE, FAINT_INK, Anchor::Start);
     }
     let mut legend = Vec::new();
     for (index, curve) in curves.iter().enumerate() {
