@@ -7,26 +7,17 @@ The figures beside them are drawn by the searches that planner.md names. Needs P
 the path (or $SERVESCOUT); nothing else.
 """
 
-import json
 import os
-import subprocess
 import sys
+
+from sweep import replay
 
 STUDIES = os.path.dirname(os.path.abspath(__file__))
 
 
 def row(study, name, *settings):
     space = os.path.join(STUDIES, f"planner-{study}.toml")
-    command = [os.environ.get("SERVESCOUT", "servescout"), "replay", space, "--json"]
-    for setting in settings:
-        command += ["--set", setting]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        sys.exit(f"no {command[0]} to run: put it on the path, or name it in $SERVESCOUT")
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}\n{done.stderr}")
-    found = json.loads(done.stdout)["metrics"]
+    found = replay(space, settings)
     ttft_s, itl_ms = found["ttft_p90_ms"] / 1000, found["itl_p90_ms"]
     print(f"| {name} | {ttft_s:.2f} | {itl_ms:.0f} | {found['scale_events']:.0f} | {found['gpu_hours']:.2f} |")
 

@@ -40,9 +40,9 @@ def arguments():
     return parser.parse_args()
 
 
-def replay(space, concurrency, settings):
+def replay(space, settings):
     command = [os.environ.get("SERVESCOUT", "servescout"), "replay", space, "--json"]
-    for setting in [f"workload.concurrency={concurrency}", *settings]:
+    for setting in settings:
         command += ["--set", setting]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -128,7 +128,7 @@ def main():
     xs = [int(c) for c in options.concurrency.split(",")]
     metrics = [(name, how) for name, _, how in (m.partition("=") for m in options.metric)]
     names = [series[0] for series in options.series]
-    results = [{c: replay(options.space, c, series[1:]) for c in xs} for series in options.series]
+    results = [{c: replay(options.space, [f"workload.concurrency={c}", *series[1:]]) for c in xs} for series in options.series]
     heads = [named(m, how) + (f" / {names[0]}'s" if how == "of" else "") for m, how in metrics]
     print(f"| | concurrency | {' | '.join(heads)} |\n|{'---|' * (len(metrics) + 2)}")
     for index, name in enumerate(names):
