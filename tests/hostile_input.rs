@@ -16,6 +16,18 @@ use crate::cli_common::{arg, copy_directory, run, run_to, text};
 
 const ESCAPE: &str = "\u{1b}[31m\u{9b}1m\u{202e}";
 
+/// A study of one GPU type, without workload, knobs and objectives.
+const HEAD: &str = r#"
+[study]
+name = "hostile"
+[model]
+name = "Qwen/Qwen3-32B"
+[hardware]
+gpu = "h200_sxm"
+max_gpus = 64
+usd_per_gpu_hour = 3.5
+"#;
+
 /// Nothing that a terminal obeys.
 fn assert_harmless(said: &str, what: &str) {
     let steers = |c: char| (c.is_control() && c != '\n' && c != '\t') || ('\u{202a}'..='\u{202e}').contains(&c);
@@ -25,16 +37,7 @@ fn assert_harmless(said: &str, what: &str) {
 fn config(directory: &Path, name: &str, more: &str) -> PathBuf {
     let path = directory.join(name);
     let text = format!(
-        r#"
-[study]
-name = "hostile"
-[model]
-name = "Qwen/Qwen3-32B"
-[hardware]
-gpu = "h200_sxm"
-max_gpus = 64
-usd_per_gpu_hour = 3.5
-[workload.synthetic]
+        r#"{HEAD}[workload.synthetic]
 sessions = 20
 input_tokens = 300
 output_tokens = 20
@@ -221,16 +224,7 @@ fn a_traces_name_breaks_out_of_nothing() {
     fs::write(
         &space,
         format!(
-            r#"
-[study]
-name = "hostile"
-[model]
-name = "Qwen/Qwen3-32B"
-[hardware]
-gpu = "h200_sxm"
-max_gpus = 64
-usd_per_gpu_hour = 3.5
-[workload]
+            r#"{HEAD}[workload]
 trace = {quoted}
 [knobs]
 aggregated.tp = [2, 4]
