@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use servescout::timing::Timing;
-use servescout::twin::deployment::{Deployment, EngineConfig, Pool, Role, RouterConfig, RouterPolicy, Sla, Topology};
+use servescout::twin::deployment::{Deployment, EngineConfig, Pool, Role, RouterConfig, RouterPolicy, Topology};
 use servescout::twin::router::formula::Formula;
 use servescout::twin::router::{Placement, Policy, View, policy};
 use servescout::twin::simulate_placed;
@@ -73,19 +73,13 @@ fn decisions(c: &mut Criterion) {
     for (name, chosen) in [("kv", RouterPolicy::Kv), ("expression", RouterPolicy::Expression(formula))] {
         let router = RouterConfig { policy: chosen, ..Default::default() };
         let deployment = Deployment {
-            topology: Topology::Aggregated(Pool {
+            router: router.clone(),
+            ..Deployment::new(Topology::Aggregated(Pool {
                 workers: 64,
                 gpus_per_worker: 1,
                 engine: EngineConfig::default(),
                 timing: Timing::Polynomial { floor_means: false },
-            }),
-            router: router.clone(),
-            planner: None,
-            faults: Default::default(),
-            sla: Sla::default(),
-            usd_per_gpu_hour: 1.0,
-            peer_compat: false,
-            pass_by_pass: false,
+            }))
         };
         group.bench_function(name, |b| {
             b.iter_custom(|iterations| {

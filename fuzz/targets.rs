@@ -18,7 +18,7 @@ use servescout::space::{self, Candidate, Deployer, Study};
 use servescout::timing::perfdb::format::Quant;
 use servescout::timing::perfdb::{Composition, PerfDb};
 use servescout::timing::{Calibration, Timing, TimingSpec, WorkerShape};
-use servescout::twin::deployment::{Deployment, EngineConfig, Pool, RouterConfig, Sla, Topology};
+use servescout::twin::deployment::{Deployment, EngineConfig, Pool, Topology};
 use servescout::twin::{self, Status};
 use servescout::validate::{measured as measurements, points};
 use servescout::workload::{self, Load, SourceSpec, Workload, WorkloadSpec};
@@ -139,21 +139,12 @@ fn used(workload: &Workload) {
 }
 
 fn plain() -> Deployment {
-    Deployment {
-        topology: Topology::Aggregated(Pool {
-            workers: 2,
-            gpus_per_worker: 1,
-            engine: EngineConfig { gpu_blocks: 2048, ..Default::default() },
-            timing: Timing::Polynomial { floor_means: false },
-        }),
-        router: RouterConfig::default(),
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        peer_compat: false,
-        pass_by_pass: false,
-    }
+    Deployment::new(Topology::Aggregated(Pool {
+        workers: 2,
+        gpus_per_worker: 1,
+        engine: EngineConfig { gpu_blocks: 2048, ..Default::default() },
+        timing: Timing::Polynomial { floor_means: false },
+    }))
 }
 
 /// Results of benchmarks, points measured on GPUs, a calibration.

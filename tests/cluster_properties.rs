@@ -12,7 +12,7 @@ use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::cluster::{self, Cluster, Controller, State};
 use servescout::twin::deployment::{
-    Charge, Deployment, EngineConfig, LocalPrefill, Pool, Role, RouterConfig, RouterPolicy, Sla, Speculation, Topology,
+    Charge, Deployment, EngineConfig, LocalPrefill, Pool, Role, RouterConfig, RouterPolicy, Speculation, Topology,
     TransferConfig,
 };
 use servescout::twin::metrics::Metric;
@@ -74,30 +74,26 @@ pub fn deployment(rng: &mut ChaCha8Rng) -> Deployment {
     let backend = *[Backend::Vllm, Backend::Sglang, Backend::Trtllm].choose(rng).unwrap();
     let block_size = *[1, 16, 64].choose(rng).unwrap();
     let policies = [RouterPolicy::RoundRobin, RouterPolicy::LeastLoaded, RouterPolicy::PowerOfTwo, RouterPolicy::Kv];
-    Deployment {
-        topology: Topology::Disaggregated {
-            prefill: pool(rng, backend, block_size),
-            decode: pool(rng, backend, block_size),
-            transfer: TransferConfig {
-                gbps: *[None, Some(0.01), Some(1.0)].choose(rng).unwrap(),
-                latency_ms: *[0.0, 3.0].choose(rng).unwrap(),
-                bytes_per_token: 100_000.0,
-                charge: *[Charge::FullPrompt, Charge::DestinationMissing].choose(rng).unwrap(),
-                contention: rng.random_bool(0.7),
-            },
-            local_prefill: LocalPrefill {
-                below_tokens: *[0, 0, 100, 1000].choose(rng).unwrap(),
-                most_of_prompt: *[0.5, 1.0].choose(rng).unwrap(),
-                most_kv: *[0.5, 1.0].choose(rng).unwrap(),
-            },
+    let topology = Topology::Disaggregated {
+        prefill: pool(rng, backend, block_size),
+        decode: pool(rng, backend, block_size),
+        transfer: TransferConfig {
+            gbps: *[None, Some(0.01), Some(1.0)].choose(rng).unwrap(),
+            latency_ms: *[0.0, 3.0].choose(rng).unwrap(),
+            bytes_per_token: 100_000.0,
+            charge: *[Charge::FullPrompt, Charge::DestinationMissing].choose(rng).unwrap(),
+            contention: rng.random_bool(0.7),
         },
+        local_prefill: LocalPrefill {
+            below_tokens: *[0, 0, 100, 1000].choose(rng).unwrap(),
+            most_of_prompt: *[0.5, 1.0].choose(rng).unwrap(),
+            most_kv: *[0.5, 1.0].choose(rng).unwrap(),
+        },
+    };
+    Deployment {
         router: RouterConfig { policy: policies.choose(rng).unwrap().clone(), ..Default::default() },
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
         peer_compat: rng.random_bool(0.2),
-        pass_by_pass: false,
+        ..Deployment::new(topology)
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{
-    Charge, Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
+    Charge, Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Topology, TransferConfig,
 };
 use servescout::twin::router::{Chooser, Cost, Facts, Kv, Needs, Router};
 use servescout::twin::{self, RequestRecord, Role, Status};
@@ -100,14 +100,9 @@ impl Case {
             name: name.to_owned(),
             workload: workload::load(&spec).unwrap_or_else(|e| panic!("{e}")),
             deployment: Deployment {
-                topology,
                 router: RouterConfig { policy, ..Default::default() },
-                planner: None,
-                faults: Default::default(),
-                sla: Sla::default(),
-                usd_per_gpu_hour: 1.0,
                 peer_compat: true,
-                pass_by_pass: false,
+                ..Deployment::new(topology)
             },
             peer: requests.lines().map(|l| serde_json::from_str(&l.unwrap()).unwrap()).collect(),
         }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{
-    Admission, Deployment, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Sla, Speculation, Topology,
+    Admission, Deployment, EngineConfig, Pool, Preemption, RouterConfig, RouterPolicy, Speculation, Topology,
     WaitingOrder,
 };
 use servescout::twin::{self, Outcome, Status};
@@ -105,19 +105,15 @@ fn simulate(engine: &EngineConfig, workload: &Workload, policy: RouterPolicy, fl
     // but for rounding, and the order of what happens there is not told by the rules.
     let follows = workload.has_turns() || workload.load != Load::Open;
     let deployment = Deployment {
-        topology: Topology::Aggregated(Pool {
+        router: RouterConfig { policy, ..Default::default() },
+        peer_compat: flags[0],
+        pass_by_pass: flags[1],
+        ..Deployment::new(Topology::Aggregated(Pool {
             workers: if follows { 1 } else { 2 },
             gpus_per_worker: 1,
             engine: engine.clone(),
             timing: Timing::Polynomial { floor_means: false },
-        }),
-        router: RouterConfig { policy, ..Default::default() },
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        peer_compat: flags[0],
-        pass_by_pass: flags[1],
+        }))
     };
     twin::simulate(&deployment, workload, 1, true)
 }

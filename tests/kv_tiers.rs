@@ -24,21 +24,12 @@ pub fn tier(blocks: u32, gbps: f64, latency_ms: f64) -> Tier {
 /// One worker with fixed pass times: 100 ms for a pass with prompt tokens, 10 ms for one that decodes.
 pub fn deployment(backend: Backend, gpu_blocks: u32, tiers: Option<TierConfig>) -> Deployment {
     let engine = EngineConfig { backend, block_size: BLOCK, gpu_blocks, tiers, ..Default::default() };
-    Deployment {
-        topology: Topology::Aggregated(Pool {
-            workers: 1,
-            gpus_per_worker: 1,
-            engine,
-            timing: Timing::Fixed { prefill_ms: 100.0, decode_ms: 10.0 },
-        }),
-        router: RouterConfig::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        planner: None,
-        faults: Default::default(),
-        peer_compat: false,
-        pass_by_pass: false,
-    }
+    Deployment::new(Topology::Aggregated(Pool {
+        workers: 1,
+        gpus_per_worker: 1,
+        engine,
+        timing: Timing::Fixed { prefill_ms: 100.0, decode_ms: 10.0 },
+    }))
 }
 
 pub fn pool(deployment: &mut Deployment) -> &mut Pool {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use servescout::catalog::Backend;
 use servescout::space::{self, Deployer, RefusalCode};
 use servescout::timing::Timing;
-use servescout::twin::deployment::{Deployment, Pool, RouterConfig, RouterPolicy, Sla, Topology};
+use servescout::twin::deployment::{Deployment, Pool, RouterConfig, RouterPolicy, Topology};
 use servescout::twin::faults::{FaultConfig, FaultEvent, FaultKind};
 use servescout::twin::metrics::{METRICS, Metric, Metrics};
 use servescout::twin::planner::{PlannerConfig, PredictorKind, ScalingPolicy, Thresholds};
@@ -295,20 +295,18 @@ proptest! {
         let workload = workload(&apart(rows), 1, Load::Open, false);
         let max_gpus = planner.as_ref().map_or(workers, |p| p.max_gpus.max(workers));
         let simulate = |pass_by_pass: bool| {
+            let topology = Topology::Aggregated(Pool {
+                workers,
+                gpus_per_worker: 1,
+                engine: engine.clone(),
+                timing: Timing::Polynomial { floor_means: false },
+            });
             let deployment = Deployment {
-                topology: Topology::Aggregated(Pool {
-                    workers,
-                    gpus_per_worker: 1,
-                    engine: engine.clone(),
-                    timing: Timing::Polynomial { floor_means: false },
-                }),
                 router: RouterConfig { policy: policy.clone(), ..Default::default() },
                 planner: planner.clone(),
                 faults: faults.clone(),
-                sla: Sla::default(),
-                usd_per_gpu_hour: 1.0,
-                peer_compat: false,
                 pass_by_pass,
+                ..Deployment::new(topology)
             };
             twin::simulate(&deployment, &workload, seed, true)
         };

@@ -33,7 +33,8 @@ fn workload(seed: u64, sessions: u32, turns: u32, rate_per_s: f64) -> Workload {
 
 fn deployment(workers: u32, router: RouterConfig) -> Deployment {
     Deployment {
-        topology: Topology::Aggregated(Pool {
+        router,
+        ..Deployment::new(Topology::Aggregated(Pool {
             workers,
             gpus_per_worker: 1,
             engine: EngineConfig {
@@ -43,14 +44,7 @@ fn deployment(workers: u32, router: RouterConfig) -> Deployment {
                 ..Default::default()
             },
             timing: Timing::Polynomial { floor_means: false },
-        }),
-        router,
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        peer_compat: false,
-        pass_by_pass: false,
+        }))
     }
 }
 

@@ -79,16 +79,7 @@ fn cost(output_tokens: u32, deployment: &Deployment) -> (u64, u64) {
 }
 
 fn deployment(topology: Topology, policy: RouterPolicy, pass_by_pass: bool) -> Deployment {
-    Deployment {
-        topology,
-        router: RouterConfig { policy, ..Default::default() },
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        peer_compat: false,
-        pass_by_pass,
-    }
+    Deployment { router: RouterConfig { policy, ..Default::default() }, pass_by_pass, ..Deployment::new(topology) }
 }
 
 /// Ten times the output, many times the passes, no more allocations.

@@ -23,19 +23,13 @@ fn serve(engine: &EngineConfig, timing: &Timing, workload: &Workload) -> Vec<Req
 
 fn simulate(engine: &EngineConfig, timing: &Timing, workload: &Workload, pass_by_pass: bool) -> Outcome {
     let deployment = Deployment {
-        topology: Topology::Aggregated(Pool {
+        pass_by_pass,
+        ..Deployment::new(Topology::Aggregated(Pool {
             workers: 1,
             gpus_per_worker: engine.attention_dp,
             engine: engine.clone(),
             timing: timing.clone(),
-        }),
-        router: RouterConfig::default(),
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        peer_compat: false,
-        pass_by_pass,
+        }))
     };
     twin::simulate(&deployment, workload, 1, true)
 }

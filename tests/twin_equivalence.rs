@@ -128,20 +128,17 @@ pub fn deployment(rng: &mut ChaCha8Rng, workload: &Workload) -> Deployment {
     // Without random think times, workers fed by each other's completions tie at every pass but for
     // the last bit of their sums: which comes first is then a matter of rounding.
     let ties = workload.load != Load::Open || workload.requests.iter().any(|r| r.turn > 0 && r.delay_ms == 0.0);
+    let topology = Topology::Aggregated(Pool {
+        workers: if ties { 1 } else { pick(rng, &[1, 2, 5]) },
+        gpus_per_worker: 2,
+        engine,
+        timing,
+    });
     Deployment {
-        topology: Topology::Aggregated(Pool {
-            workers: if ties { 1 } else { pick(rng, &[1, 2, 5]) },
-            gpus_per_worker: 2,
-            engine,
-            timing,
-        }),
         router: router(rng),
-        planner: None,
-        faults: Default::default(),
         sla: Sla { ttft_ms: Some(1000.0), ..Default::default() },
         usd_per_gpu_hour: 2.0,
-        peer_compat: false,
-        pass_by_pass: false,
+        ..Deployment::new(topology)
     }
 }
 

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use servescout::timing::Timing;
 use servescout::twin::deployment::{
-    Charge, Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
+    Charge, Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Topology, TransferConfig,
 };
 use servescout::twin::metrics::Metric;
 use servescout::twin::{Outcome, RequestRecord, Status, simulate, simulate_traced};
@@ -49,16 +49,7 @@ fn servers(workers: u32, prefill_ms: f64, decode_ms: f64) -> Pool {
 }
 
 fn served_by(topology: Topology, policy: RouterPolicy) -> Deployment {
-    Deployment {
-        topology,
-        router: RouterConfig { policy, ..Default::default() },
-        planner: None,
-        faults: Default::default(),
-        sla: Sla::default(),
-        usd_per_gpu_hour: 1.0,
-        peer_compat: false,
-        pass_by_pass: false,
-    }
+    Deployment { router: RouterConfig { policy, ..Default::default() }, ..Deployment::new(topology) }
 }
 
 fn records(outcome: &Outcome) -> &[RequestRecord] {

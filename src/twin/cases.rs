@@ -2,7 +2,7 @@
 //! the one-hour conversation trace or a generated workload like it.
 
 use super::deployment::{
-    Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Sla, Topology, TransferConfig,
+    Deployment, EngineConfig, LocalPrefill, Pool, RouterConfig, RouterPolicy, Topology, TransferConfig,
 };
 use super::kv::tier::{LinkRates, Tier, TierConfig};
 use super::planner::{PlannerConfig, ScalingPolicy};
@@ -26,19 +26,14 @@ pub fn cases() -> Vec<Case> {
     let case = |name, backend, workers, block_size, gpu_blocks, policy| Case {
         name,
         deployment: Deployment {
-            topology: Topology::Aggregated(Pool {
+            router: RouterConfig { policy, ..Default::default() },
+            peer_compat: true,
+            ..Deployment::new(Topology::Aggregated(Pool {
                 workers,
                 gpus_per_worker: 1,
                 engine: EngineConfig { backend, block_size, gpu_blocks, ..Default::default() },
                 timing: Timing::Polynomial { floor_means: true },
-            }),
-            router: RouterConfig { policy, ..Default::default() },
-            planner: None,
-            faults: Default::default(),
-            sla: Sla::default(),
-            usd_per_gpu_hour: 1.0,
-            peer_compat: true,
-            pass_by_pass: false,
+            }))
         },
         concurrency: None,
     };

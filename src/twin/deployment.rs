@@ -30,6 +30,21 @@ pub struct Deployment {
 }
 
 impl Deployment {
+    /// Workers placed by round robin, and nothing else: no planner, no faults, no targets, GPUs at 1 USD an
+    /// hour, so that a cost is GPU-hours.
+    pub fn new(topology: Topology) -> Deployment {
+        Deployment {
+            topology,
+            router: RouterConfig::default(),
+            planner: None,
+            faults: FaultConfig::default(),
+            sla: Sla::default(),
+            usd_per_gpu_hour: 1.0,
+            peer_compat: false,
+            pass_by_pass: false,
+        }
+    }
+
     /// The deployment with the seed of one simulation for what its engines draw; `None` when they draw
     /// nothing.
     pub fn with_draws_of(&self, seed: u64) -> Option<Deployment> {

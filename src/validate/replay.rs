@@ -15,7 +15,7 @@ use crate::timing::{
     Calibration, Corrected, PassFactors, PerfDbOptions, SurfaceOptions, Timing, TimingSpec, WorkerShape,
     measured_host_ms,
 };
-use crate::twin::deployment::{EngineConfig, Pool, RouterConfig, Sla};
+use crate::twin::deployment::{EngineConfig, Pool};
 use crate::twin::metrics::Metric;
 use crate::twin::{self, Deployment, Topology};
 
@@ -129,21 +129,12 @@ impl Prepared<'_> {
     pub fn predict(&self, factors: &Factors, seed: u64) -> Prediction {
         // What a request takes outside passes is added below.
         let passes = PassFactors { request_ms: 0.0, ..factors.of_passes(&self.shape, self.schedules_ahead) };
-        let deployment = Deployment {
-            topology: Topology::Aggregated(Pool {
-                workers: 1,
-                gpus_per_worker: self.point.tp,
-                engine: self.engine.clone(),
-                timing: Timing::Corrected(Arc::new(Corrected::new(self.timing.clone(), passes))),
-            }),
-            planner: None,
-            faults: Default::default(),
-            router: RouterConfig::default(),
-            sla: Sla::default(),
-            usd_per_gpu_hour: 0.0,
-            peer_compat: false,
-            pass_by_pass: false,
-        };
+        let deployment = Deployment::new(Topology::Aggregated(Pool {
+            workers: 1,
+            gpus_per_worker: self.point.tp,
+            engine: self.engine.clone(),
+            timing: Timing::Corrected(Arc::new(Corrected::new(self.timing.clone(), passes))),
+        }));
         // An engine that schedules between passes still takes what arrives while it does.
         let (request_ms, gap_ms) = if self.schedules_ahead {
             (factors.request_ms, factors.request_ms)
