@@ -221,6 +221,91 @@ fn tiers_are_set_up_as_each_server_has_them() {
     assert!(!plain.text("dynamo.yaml").contains("KVBM") && !plain.text("router.env").contains("HOST_CACHE"));
 }
 
+/// The configuration of the planner and what it leaves out.
+fn planner_of(pool: &str, knobs: &str) -> (Json, Vec<String>) {
+    let entry = Entry::of(&pinned(&format!("{pool}\n{knobs}"), "[sla]\nttft_ms = 800"), &options());
+    let document = entry.dynamo();
+    assert_matches_schema(&document);
+    let planner = &document["spec"]["components"][1];
+    assert_eq!(planner["type"].as_str(), Some("planner"));
+    assert!(container(planner)["image"].as_str().unwrap().contains("dynamo-planner"));
+    let config = flag(&container(planner)["args"], "--config").unwrap();
+    let gaps = entry.written.gaps.into_iter().filter(|gap| gap.starts_with("planner."));
+    (serde_json::from_str(config).unwrap(), gaps.collect())
+}
+
+#[test]
+fn a_planner_is_a_component_with_its_own_configuration() {
+    let (config, gaps) = planner_of(
+        VLLM,
+        "planner.policy = \"sla\"\nplanner.load_interval_s = 10\nplanner.sensitivity = 0.7\nplanner.max_workers = 4\nplanner.min_workers = 2",
+    );
+    for (field, value) in [
+        ("mode", Json::from("agg")),
+        ("backend", "vllm".into()),
+        ("optimization_target", "sla".into()),
+        ("ttft_ms", 800.0.into()),
+        ("itl_ms", 50.0.into()),
+        ("enable_load_scaling", true.into()),
+        ("enable_throughput_scaling", false.into()),
+        ("load_adjustment_interval_seconds", 10.into()),
+        ("load_scaling_down_sensitivity", 70.into()),
+        ("pre_deployment_sweeping_mode", "none".into()),
+        ("decode_engine_num_gpu", 2.into()),
+        ("max_gpu_budget", 8.into()),
+        ("min_endpoint", 2.into()),
+    ] {
+        assert_eq!(config[field], value, "{field}: {config}");
+    }
+    assert_eq!(config.get("throughput_adjustment_interval_seconds"), None, "there is no such loop");
+    let only_startup = |gaps: &[String]| gaps.len() == 1 && gaps[0].starts_with("planner.startup_s = 60");
+    assert!(only_startup(&gaps), "everything else is expressed: {gaps:?}");
+
+    let split = "deployment.mode = \"disaggregated\"\nprefill.tp = 1\nprefill.workers = 2\ndecode.tp = 2\ndecode.workers = 1\nengine.max_model_len = 10000";
+    let custom = "planner.policy = \"load\"\nplanner.thresholds = \"custom\"\nplanner.prefill_up = 0.5\nplanner.prefill_down = 0.05\nplanner.decode_up = 0.9\nplanner.decode_down = 0.07";
+    let (config, gaps) = planner_of(split, custom);
+    for (field, value) in [
+        ("mode", Json::from("disagg")),
+        ("optimization_target", "load".into()),
+        ("prefill_engine_num_gpu", 1.into()),
+        ("decode_engine_num_gpu", 2.into()),
+        ("prefill_scale_up_queue_tokens", 5000.into()),
+        ("prefill_scale_down_queue_tokens", 500.into()),
+        ("decode_scale_up_kv_rate", 90.0.into()),
+        ("decode_scale_down_kv_rate", 7.0.into()),
+    ] {
+        assert_eq!(config[field], value, "{field}: {config}");
+    }
+    assert!(only_startup(&gaps), "{gaps:?}");
+    assert_eq!(planner_of(VLLM, "planner.policy = \"load\"").0["optimization_target"], "throughput");
+}
+
+#[test]
+fn what_dynamos_planner_has_not_is_named() {
+    let (config, gaps) = planner_of(
+        VLLM,
+        "planner.policy = \"hybrid\"\nplanner.load_interval_s = 2.5\nplanner.throughput_interval_s = 60\nplanner.predictor = \"holt\"\nplanner.headroom = 0.2\nplanner.startup_s = 90\nplanner.cooldown_s = 30\nplanner.confirm_down = 3\nplanner.wait_for_starting = false",
+    );
+    assert_eq!(config["load_predictor"], "kalman");
+    assert_eq!(config["throughput_adjustment_interval_seconds"], 60);
+    for named in [
+        "planner.policy: the throughput loop",
+        "planner.load_interval_s",
+        "planner.predictor",
+        "planner.headroom = 0.2",
+        "planner.startup_s = 90",
+        "planner.cooldown_s = 30",
+        "planner.confirm_down = 3",
+        "planner.wait_for_starting = false",
+    ] {
+        assert!(gaps.iter().any(|gap| gap.contains(named)), "{named}: {gaps:?}");
+    }
+    assert_eq!(gaps.len(), 8, "{gaps:?}");
+    // Where the number of workers is fixed there is none.
+    let fixed = Entry::of(&pinned(&format!("{VLLM}\nplanner.policy = \"off\""), ""), &options());
+    assert!(!fixed.text("dynamo.yaml").contains("planner") && fixed.written.gaps.is_empty());
+}
+
 #[test]
 fn hostile_names_stay_texts() {
     let evil = "x\"; $(touch /tmp/pwned) `id`\nkind: Pod\n# 'q' \\";

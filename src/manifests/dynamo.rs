@@ -63,10 +63,26 @@ fn components(candidate: &Candidate<'_>, options: &Options) -> Vec<Component> {
         gpus: 0,
         nodes: 1,
     }];
+    components.extend(candidate.planner.config.as_deref().map(|config| planner(config, &options.dynamo)));
     for (role, pool) in candidate.deployment.topology.pools() {
         components.push(worker(candidate, role, pool, &image));
     }
     components
+}
+
+/// The planner, whose image is one of its own (since Dynamo 1.1). `replicas` of the workers is what it begins with.
+fn planner(config: &str, dynamo: &str) -> Component {
+    Component {
+        name: "Planner".into(),
+        kind: "planner",
+        replicas: 1,
+        image: format!("nvcr.io/nvidia/ai-dynamo/dynamo-planner:{dynamo}"),
+        command: vec!["python3", "-m", "dynamo.planner"],
+        args: vec!["--config".into(), config.into()],
+        env: Vec::new(),
+        gpus: 0,
+        nodes: 1,
+    }
 }
 
 fn worker(candidate: &Candidate<'_>, role: Role, pool: &Pool, image: &str) -> Component {
@@ -168,8 +184,9 @@ fn v1alpha1(components: Vec<Component>) -> Yaml {
 
 /// Keys of the map of services.
 fn service_key(name: &str) -> &'static str {
-    const KEYS: [&str; 7] = [
+    const KEYS: [&str; 8] = [
         "Frontend",
+        "Planner",
         "VllmWorker",
         "VllmPrefillWorker",
         "VllmDecodeWorker",

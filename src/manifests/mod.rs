@@ -13,6 +13,7 @@
 
 mod dynamo;
 mod launch;
+mod planner;
 mod router;
 mod scripts;
 mod shell;
@@ -29,6 +30,7 @@ use crate::space::{Deployer, Study};
 use crate::twin::Deployment;
 use crate::twin::deployment::Role;
 use crate::workload::{Workload, write_mooncake};
+use planner::Planner;
 use router::Router;
 use yaml::comment;
 
@@ -99,6 +101,7 @@ struct Candidate<'a> {
     checkpoint: &'a Checkpoint,
     deployment: Deployment,
     router: Router,
+    planner: Planner,
     /// Knobs with their values.
     knobs: Vec<(String, String)>,
 }
@@ -117,7 +120,7 @@ impl Candidate<'_> {
     /// What the files do not express, each once.
     fn gaps(&self) -> Vec<String> {
         let mut gaps: Vec<String> = self.checkpoint.gap.clone().into_iter().collect();
-        gaps.extend(self.router.gaps.iter().cloned());
+        gaps.extend(self.router.gaps.iter().chain(&self.planner.gaps).cloned());
         for (_, pool) in self.deployment.topology.pools() {
             gaps.extend(launch::engine_gaps(&pool.engine));
             gaps.extend(tiers::gaps(&pool.engine));
@@ -126,11 +129,9 @@ impl Candidate<'_> {
             Some(("engine" | "aggregated" | "prefill" | "decode" | "deployment", leaf)) => {
                 launch::EXPRESSED.contains(&leaf)
             }
-            _ => router::EXPRESSED.contains(&name) || tiers::EXPRESSED.contains(&name),
+            _ => router::EXPRESSED.contains(&name) || tiers::EXPRESSED.contains(&name) || planner::is_expressed(name),
         };
-        // No planner is what the files describe.
-        let is_off = |name: &str, value: &dyn std::fmt::Display| name == "planner.policy" && value.to_string() == "off";
-        let unknown = self.knobs.iter().filter(|(name, value)| !is_expressed(name) && !is_off(name, value));
+        let unknown = self.knobs.iter().filter(|(name, _)| !is_expressed(name));
         gaps.extend(unknown.map(|(name, value)| format!("{name} = {value}: these files have no setting for it")));
         let mut seen = std::collections::BTreeSet::new();
         gaps.retain(|gap| seen.insert(gap.clone()));
@@ -189,6 +190,9 @@ pub fn write(
             study.space.describe(candidate).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let named = |name: &str| knobs.iter().any(|(known, _)| known == name);
         let router = router::router(&deployment.router, &named);
+        let topology = &deployment.topology;
+        let backend = topology.pools()[0].1.engine.backend;
+        let planner = planner::planner(deployment.planner.as_ref(), topology, backend);
         let candidate = Candidate {
             id: pick.id.clone(),
             directory: own.clone(),
@@ -196,6 +200,7 @@ pub fn write(
             checkpoint: &checkpoint,
             deployment,
             router,
+            planner,
             knobs,
         };
         written.gaps = candidate.gaps();

@@ -52,6 +52,11 @@ pub(super) fn serve(candidate: &Candidate<'_>) -> Option<String> {
             "Nothing here places requests on the servers: the router of the candidate is in dynamo.yaml (router.env for a frontend of your own).",
         );
     }
+    if candidate.planner.config.is_some() {
+        out += &comment(
+            "Nothing here adds or takes away servers: the candidate's planner is in dynamo.yaml, these are the servers that it begins with.",
+        );
+    }
     out.push_str("set -euo pipefail\nPORT=\"${PORT:-8000}\"\n");
     let command = shell::command(start, &flags);
     if pool.workers == 1 {
