@@ -106,7 +106,11 @@ fn crosses(area: &Rect, (from, to): (Point, Point)) -> bool {
 /// Draws lines that lead from points to their labels.
 pub(crate) fn draw_leaders(scene: &mut Scene, requests: &[Request], places: &[Rect]) {
     for (request, area) in requests.iter().zip(places) {
-        scene.line(vec![request.at, nearest_on(area, request.at)], INK, 1.6);
+        let end = nearest_on(area, request.at);
+        // Of a shorter one the point's disc leaves a stray dash.
+        if (end.0 - request.at.0).hypot(end.1 - request.at.1) > 20.0 {
+            scene.line(vec![request.at, end], INK, 1.6);
+        }
     }
 }
 
@@ -157,6 +161,19 @@ mod tests {
         let places = place(&requests(&[(500.0, 250.0)]), &BOUNDS, (-1.0, 1.0), &Obstacles::default());
         let middle = (places[0].left + places[0].right) / 2.0;
         assert!(middle < 500.0 && places[0].top > 250.0, "{places:?}");
+    }
+
+    #[test]
+    fn a_label_keeps_off_lines_where_there_is_room() {
+        super::super::style::ensure_font().unwrap();
+        // The bars of an interval below and to the left, where the label would go.
+        let lines = vec![((380.0, 280.0), (520.0, 280.0)), ((450.0, 200.0), (450.0, 420.0))];
+        let obstacles = Obstacles { points: Vec::new(), lines: lines.clone() };
+        let request = requests(&[(500.0, 250.0)]);
+        let free = place(&request, &BOUNDS, (-1.0, 1.0), &Obstacles::default())[0];
+        assert!(lines.iter().any(|line| crosses(&free, *line)), "the case shows nothing: {free:?}");
+        let area = place(&request, &BOUNDS, (-1.0, 1.0), &obstacles)[0];
+        assert!(lines.iter().all(|line| !crosses(&area, *line)), "{area:?}");
     }
 
     #[test]

@@ -116,8 +116,11 @@ impl Scatter<'_> {
             scene.disc(frontier[index], 6.0, BLUE, 1.0);
         }
         let crowd = [dominated.as_slice(), infeasible.as_slice(), frontier.as_slice()].concat();
-        let has_intervals = self.intervals(&mut scene, &x, &y, &at);
-        self.label_picks(&mut scene, &at, &staircase, crowd);
+        let bars = self.intervals(&mut scene, &x, &y, &at);
+        let has_intervals = !bars.is_empty();
+        let mut lines: Vec<(Point, Point)> = staircase.windows(2).map(|pair| (pair[0], pair[1])).collect();
+        lines.extend(bars);
+        self.label_picks(&mut scene, &at, &Obstacles { points: crowd, lines });
 
         let mut legend: Vec<(Key, String)> = Vec::new();
         let entry = |legend: &mut Vec<(Key, String)>, n: usize, key: Key, text: &str| {
@@ -150,9 +153,9 @@ impl Scatter<'_> {
     }
 
     /// The intervals of picks, as crosses about their medians, which lie beside the prediction where
-    /// pass times were taken uncorrected: a dotted line then leads there. Whether there is any.
-    fn intervals(&self, scene: &mut Scene, x: &Axis, y: &Axis, at: &impl Fn(usize) -> Point) -> bool {
-        let mut any = false;
+    /// pass times were taken uncorrected: a dotted line then leads there. Their bars.
+    fn intervals(&self, scene: &mut Scene, x: &Axis, y: &Axis, at: &impl Fn(usize) -> Point) -> Vec<(Point, Point)> {
+        let mut bars = Vec::new();
         for pick in &self.shortlist.picks {
             let Some(assessed) = self.shortlist.assessed(pick) else { continue };
             let (Some(across), Some(up)) = (assessed.interval(self.x.metric), assessed.interval(self.y.metric)) else {
@@ -163,17 +166,19 @@ impl Scatter<'_> {
             let (left, right) = (x.pixel(across.low), x.pixel(across.high));
             let (bottom, top) = (y.pixel(up.low), y.pixel(up.high));
             scene.dashed(at(pick.row), (middle_x, middle_y), VERMILLION, 1.0);
-            scene.line(vec![(left, middle_y), (right, middle_y)], VERMILLION, 2.0);
-            scene.line(vec![(middle_x, bottom), (middle_x, top)], VERMILLION, 2.0);
+            let own = [((left, middle_y), (right, middle_y)), ((middle_x, bottom), (middle_x, top))];
+            for (from, to) in own {
+                scene.line(vec![from, to], VERMILLION, 2.0);
+            }
             for end in [left, right] {
                 scene.line(vec![(end, middle_y - 5.0), (end, middle_y + 5.0)], VERMILLION, 2.0);
             }
             for end in [bottom, top] {
                 scene.line(vec![(middle_x - 5.0, end), (middle_x + 5.0, end)], VERMILLION, 2.0);
             }
-            any = true;
+            bars.extend(own);
         }
-        any
+        bars
     }
 
     /// Whether the plane is that of the study's objectives, all of them.
@@ -271,7 +276,7 @@ impl Scatter<'_> {
     }
 
     /// The picks, with labels `1 knee`, `2 lowest TTFT p90`, `3`, ...
-    fn label_picks(&self, scene: &mut Scene, at: &impl Fn(usize) -> Point, staircase: &[Point], crowd: Vec<Point>) {
+    fn label_picks(&self, scene: &mut Scene, at: &impl Fn(usize) -> Point, obstacles: &Obstacles) {
         let evaluations = self.run.evaluations();
         let has_both = |row: usize| {
             [self.x, self.y].iter().all(|o| evaluations[row].metrics.get(o.metric).is_some_and(|v| v.is_finite()))
@@ -294,9 +299,8 @@ impl Scatter<'_> {
             })
             .collect();
         let towards = (if self.x.maximize { 1.0 } else { -1.0 }, if self.y.maximize { -1.0 } else { 1.0 });
-        let lines = staircase.windows(2).map(|pair| (pair[0], pair[1])).collect();
         let inside = Rect { left: PLOT.left + 4.0, top: PLOT.top + 4.0, right: PLOT.right, bottom: PLOT.bottom - 4.0 };
-        let places = labels::place(&requests, &inside, towards, &Obstacles { points: crowd, lines });
+        let places = labels::place(&requests, &inside, towards, obstacles);
         labels::draw_leaders(scene, &requests, &places);
         for Request { at, .. } in &requests {
             scene.disc(*at, 11.0, PAPER, 1.0);
