@@ -151,6 +151,8 @@ fn a_candidate_is_explained_by_what_is_next_to_it() {
     let id = explained["id"].as_str().unwrap();
     let (same, _) = run_to(0, &["explain", arg(&out), &id[..8], "--json"]);
     assert_eq!(explained, serde_json::from_str::<Json>(&same).unwrap());
+    // What goes with the value that it needs is not told as a change.
+    assert!(!text.contains("absent"), "{text}");
     // A step is what a replay of it says.
     let steps = explained["steps"].as_array().unwrap();
     let is_whole =

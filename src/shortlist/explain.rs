@@ -42,7 +42,8 @@ pub struct Step {
     pub from: String,
     pub to: String,
     pub id: String,
-    /// Knobs that came or went with it.
+    /// Knobs that came with it or moved with it. Those that went are not named: without the value that
+    /// they need they mean nothing.
     pub besides: Vec<String>,
     /// Why it cannot be deployed, or which bounds it breaks; empty when it is feasible.
     pub broken: Vec<String>,
@@ -143,7 +144,7 @@ impl Assessor<'_> {
             id: space.id(to),
             besides: besides
                 .iter()
-                .map(|&k| format!("{} {}", space.knobs[k].name, value_words(space, to, k)))
+                .filter_map(|&k| Some(format!("{} {}", space.knobs[k].name, space.value(to, k)?)))
                 .collect(),
             broken: Vec::new(),
             values: BTreeMap::new(),
@@ -220,12 +221,15 @@ fn value_words(space: &Space, candidate: &Candidate, knob: usize) -> String {
     space.value(candidate, knob).map_or_else(|| "absent".into(), ToString::to_string)
 }
 
-/// Knobs in which two candidates differ, as `knob this (that)`.
+/// Knobs of `this` in which it differs from `that`, as `knob this (here that)`. Knobs that only `that`
+/// has go with the value that they need, which is among those named.
 fn differences(space: &Space, this: &Candidate, that: &Candidate) -> Vec<String> {
     let differ = (0..space.knobs.len()).filter(|&k| this.levels[k] != that.levels[k]);
     differ
-        .map(|k| {
-            format!("{} {} (here {})", space.knobs[k].name, value_words(space, this, k), value_words(space, that, k))
+        .filter_map(|k| {
+            let (name, value) = (&space.knobs[k].name, space.value(this, k)?);
+            let here = space.value(that, k).map_or(String::new(), |here| format!(" (here {here})"));
+            Some(format!("{name} {value}{here}"))
         })
         .collect()
 }

@@ -105,10 +105,12 @@ fn against(study: &Study, evaluations: &[&Evaluation], pick: &Pick, other: &Pick
         .iter()
         .map(|o| format!("{} {}", metric_phrase(o.metric), change(theirs.metrics[o.metric], ours.metrics[o.metric])))
         .collect();
+    // Knobs that only the other has go with the value that they need, which is among those named.
     let knobs = study.space.knobs.iter().enumerate().filter_map(|(knob, spec)| {
-        let value = |e: &Evaluation| study.space.value(&e.candidate, knob).map_or("-".to_string(), ToString::to_string);
-        let (ours, theirs) = (value(ours), value(theirs));
-        (ours != theirs).then(|| format!("{} {ours} instead of {theirs}", spec.name))
+        let value = |e: &Evaluation| study.space.value(&e.candidate, knob).map(ToString::to_string);
+        let (here, there) = (value(ours)?, value(theirs));
+        let instead = there.as_ref().map_or(String::new(), |there| format!(" instead of {there}"));
+        (there.as_ref() != Some(&here)).then(|| format!("{} {here}{instead}", spec.name))
     });
     let differences: Vec<String> = knobs.collect();
     let differences = if differences.is_empty() { String::new() } else { format!(", with {}", differences.join(", ")) };
