@@ -160,6 +160,20 @@ fn what_no_flag_says_is_named_in_every_file() {
     }
 }
 
+#[test]
+fn how_prompts_are_handed_over_is_said_once() {
+    let split = "deployment.mode = \"disaggregated\"\nprefill.tp = 2\nprefill.workers = 1\ndecode.tp = 2\ndecode.workers = 1\nrouter.policy = \"kv\"\nengine.admission = \"first_chunk\"";
+    let gaps = |knobs: &str| Entry::of(&pinned(&format!("{split}\n{knobs}"), ""), &options()).written.gaps;
+    let plain = gaps("transfer.gbps = 25");
+    assert_eq!(plain.len(), 1, "{plain:?}");
+    assert!(plain[0].starts_with("transfer.gbps = 25, transfer.latency_ms = 0"), "{plain:?}");
+    let more = gaps("decode.local_prefill_tokens = 512\nrouter.decode_policy = \"least_loaded\"");
+    for named in ["decode.local_prefill_tokens = 512, ", "router.decode_policy = least_loaded: "] {
+        assert!(more.iter().any(|gap| gap.starts_with(named)), "{named}: {more:?}");
+    }
+    assert_eq!(more.len(), 3, "{more:?}");
+}
+
 /// Every knob that a candidate can have is expressed or named, whatever knobs there will be.
 #[test]
 fn no_knob_is_dropped_in_silence() {

@@ -12,6 +12,7 @@
 //! silence.
 
 mod dynamo;
+mod handoff;
 mod launch;
 mod planner;
 mod router;
@@ -125,7 +126,9 @@ impl Candidate<'_> {
             gaps.extend(launch::engine_gaps(&pool.engine));
             gaps.extend(tiers::gaps(&pool.engine));
         }
+        gaps.extend(handoff::gaps(&self.knobs));
         let is_expressed = |name: &str| match name.split_once('.') {
+            _ if handoff::is_expressed(name) => true,
             Some(("engine" | "aggregated" | "prefill" | "decode" | "deployment", leaf)) => {
                 launch::EXPRESSED.contains(&leaf)
             }
