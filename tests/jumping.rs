@@ -22,9 +22,7 @@ pub fn workload(rows: &[Row], turns: usize, load: Load, grows: bool) -> Workload
     let mut w = Workload {
         requests: Vec::new(),
         block_tokens: BLOCK_TOKENS,
-        block_offsets: vec![0],
-        blocks: Vec::new(),
-        distinct_blocks: 1 + rows.iter().flat_map(|r| r.1.iter().copied()).max().unwrap_or(0),
+        contents: Default::default(),
         session_offsets: vec![0],
         session_requests: (0..rows.len() as u32).collect(),
         session_names: Vec::new(),
@@ -47,8 +45,8 @@ pub fn workload(rows: &[Row], turns: usize, load: Load, grows: bool) -> Workload
             turn: (i % turns) as u32,
             row: i as u32,
         });
-        w.blocks.extend(ids);
-        w.block_offsets.push(w.blocks.len() as u32);
+        ids.iter().for_each(|&id| w.contents.push(id));
+        w.contents.end_prompt();
         if (i + 1) % turns == 0 || i + 1 == rows.len() {
             w.session_offsets.push(i as u32 + 1);
             w.session_names.push(String::new());

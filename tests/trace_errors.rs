@@ -410,7 +410,7 @@ proptest! {
                 prop_assert!(r.arrival_ms >= 0.0 && r.arrival_ms.is_finite() && r.delay_ms >= 0.0);
                 let blocks = w.blocks_of(index);
                 prop_assert_eq!(blocks.len(), r.input_tokens.div_ceil(512) as usize);
-                prop_assert!(blocks.iter().all(|&b| b < w.distinct_blocks));
+                prop_assert!(blocks.iter().all(|&b| b < w.distinct_blocks()));
                 prop_assert_eq!(w.session(r.session as usize)[r.turn as usize] as usize, index);
             }
         }

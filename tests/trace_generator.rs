@@ -22,7 +22,7 @@ fn chat() -> SyntheticSpec {
 
 /// Everything but where it came from.
 fn same(a: &Workload, b: &Workload) -> bool {
-    a.requests == b.requests && a.blocks == b.blocks && a.block_offsets == b.block_offsets
+    a.requests == b.requests && a.contents == b.contents
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_setting_does_not_shift_the_draws_of_another() {
     assert_eq!((outputs(&base), starts(&base), thinks(&base)), (outputs(&inputs), starts(&inputs), thinks(&inputs)));
     let arrivals = generate(&SyntheticSpec { arrivals: Arrivals::Burst, ..chat() }).unwrap();
     assert_eq!((outputs(&base), thinks(&base)), (outputs(&arrivals), thinks(&arrivals)));
-    assert_eq!(base.blocks, arrivals.blocks);
+    assert_eq!(base.contents, arrivals.contents);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn sessions_grow_by_their_own_outputs() {
             let (first, next) = (w.requests[before], w.requests[after]);
             assert!(next.input_tokens > first.input_tokens + first.output_tokens, "new input is at least 1 token");
             // The id of a last block that is only begun is kept when it is filled.
-            assert!(w.blocks_of(after).starts_with(w.blocks_of(before)));
+            assert!(w.blocks_of(after).starts_with(&w.blocks_of(before)));
             // To the microsecond, the grain of times.
             assert!((next.arrival_ms - first.arrival_ms - next.delay_ms).abs() < 1e-6);
         }
@@ -90,7 +90,7 @@ fn sessions_grow_by_their_own_outputs() {
 #[test]
 fn ids_are_shared_by_all_then_by_group_then_by_nobody() {
     let w = generate(&chat()).unwrap();
-    let first_prompts: Vec<&[u32]> = (0..200).map(|s| w.blocks_of(w.session(s)[0] as usize)).collect();
+    let first_prompts: Vec<Vec<u32>> = (0..200).map(|s| w.blocks_of(w.session(s)[0] as usize)).collect();
     assert!(first_prompts.iter().all(|p| p[..2] == [0, 1]), "128 common tokens are 2 blocks");
     let mut groups: Vec<&[u32]> = first_prompts.iter().map(|p| &p[2..5]).collect();
     groups.sort_unstable();
@@ -102,14 +102,14 @@ fn ids_are_shared_by_all_then_by_group_then_by_nobody() {
     own.sort_unstable();
     own.dedup();
     assert_eq!(own.len(), drawn, "the rest is a session's own");
-    assert_eq!(w.distinct_blocks as usize, 2 + 5 * 3 + own.len());
+    assert_eq!(w.distinct_blocks() as usize, 2 + 5 * 3 + own.len());
     // Numbered in order of first appearance, as a trace read back would be.
     let mut next = 0;
-    for &block in &w.blocks {
+    for block in w.contents.all_ids() {
         assert!(block <= next);
         next = next.max(block + 1);
     }
-    assert_eq!(next, w.distinct_blocks);
+    assert_eq!(next, w.distinct_blocks());
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn loading_applies_limit_and_load_to_generated_requests() {
     assert_eq!((w.requests.len(), w.sessions()), (6, 2));
     assert_eq!(w.load, workload::Load::Closed { concurrency: 3 });
     assert!(w.grows);
-    assert_eq!(w.blocks.iter().max().map(|&b| b + 1), Some(w.distinct_blocks));
+    assert_eq!(w.contents.all_ids().max().map(|b| b + 1), Some(w.distinct_blocks()));
     let ungrown = WorkloadSpec { grows: Some(false), ..spec };
     assert!(!workload::load(&ungrown).unwrap().grows);
 }

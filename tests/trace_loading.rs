@@ -59,10 +59,10 @@ fn sessions_think_times_aliases_and_ids() {
     assert_eq!(w.session(0), [0, 2, 6]);
     assert_eq!(w.session(2), [3, 4, 5]);
     assert_eq!(w.requests.iter().map(|r| r.row).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5, 6]);
-    let ids: Vec<&[u32]> = (0..7).map(|i| w.blocks_of(i)).collect();
+    let ids: Vec<Vec<u32>> = (0..7).map(|i| w.blocks_of(i)).collect();
     // Raw 1 2 3 4 | 1 9 | 1 2 3 4 5 | 7 7 | fresh | fresh fresh | 1, in order of appearance.
     assert_eq!(ids, [&[0, 1, 2, 3][..], &[0, 4], &[0, 1, 2, 3, 5], &[6, 6], &[7], &[8, 9], &[0]]);
-    assert_eq!(w.distinct_blocks, 10);
+    assert_eq!(w.distinct_blocks(), 10);
     assert_eq!((w.load, w.grows, w.source.as_str()), (Load::Open, false, "sessions.jsonl"));
     let notes = loaded.notes.join("\n");
     for said in
@@ -81,7 +81,7 @@ fn rows_without_hash_ids_share_nothing() {
          {\"timestamp\":0,\"input_length\":512,\"output_length\":1}\n",
         |_| {},
     );
-    assert_eq!(w.blocks, [0, 1, 2, 3, 4]);
+    assert_eq!(w.contents.all_ids().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
     assert_eq!(workload::stats(&w).ideal_prefix_reuse_ratio, 0.0);
 }
 
@@ -92,7 +92,7 @@ fn large_negative_and_small_ids_are_all_ids() {
          {\"timestamp\":0,\"output_length\":1,\"hash_ids\":[-1,18446744073709551615,9007199254740992,5]}\n",
         |_| {},
     );
-    assert_eq!(w.blocks, [0, 1, 2, 3, 1, 0, 3, 4]);
+    assert_eq!(w.contents.all_ids().collect::<Vec<_>>(), [0, 1, 2, 3, 1, 0, 3, 4]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_window_keeps_whole_sessions_by_their_start() {
     // Only the second row starts in it: session b starts at its end, exclusive.
     assert_eq!(told(&w), [(0, 0, 0.0, 0.0, 600, 10)]);
     assert_eq!(w.requests[0].row, 1, "rows are those of the file");
-    assert_eq!((w.blocks.as_slice(), w.distinct_blocks), (&[0, 1][..], 2));
+    assert_eq!((w.blocks_of(0), w.distinct_blocks()), (vec![0, 1], 2));
     spec.window = Some(Window { start_s: 0.6, end_s: f64::INFINITY });
     let w = workload::load(&spec).unwrap();
     assert_eq!(w.session_names, ["b"]);
@@ -194,8 +194,8 @@ fn azure_rows_are_instants_and_failures_are_dropped() {
     let rows: Vec<_> = told(&loaded.workload).iter().map(|r| (r.2, r.4, r.5)).collect();
     assert_eq!(rows, [(0.0, 4808, 10), (52.0, 3180, 8), (60_098.189, 7433, 14)]);
     assert_eq!(loaded.notes, ["1 rows without prompt or without output are dropped as failures"]);
-    assert_eq!(loaded.workload.blocks.len(), 10 + 7 + 15);
-    assert_eq!(loaded.workload.distinct_blocks, 32);
+    assert_eq!(loaded.workload.contents.blocks(), 10 + 7 + 15);
+    assert_eq!(loaded.workload.distinct_blocks(), 32);
     let w = workload::load(&WorkloadSpec::trace(fixture("azure2024.csv"))).unwrap();
     assert_eq!(w.requests.iter().map(|r| r.arrival_ms).collect::<Vec<_>>(), [0.0, 500.0]);
 }

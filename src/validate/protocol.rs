@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::points::{Client, Point};
-use crate::workload::{Load, Request, Workload};
+use crate::workload::{Contents, Load, Request, Run, Workload};
 
 /// Requests that every client sends, one after the other.
 const ROUNDS: u32 = 10;
@@ -27,12 +27,14 @@ pub fn workload(point: &Point, seed: u64, gap_ms: f64) -> Workload {
     let lengths: Vec<(u32, u32)> =
         (0..count).map(|_| (length(&mut rng, point.isl), length(&mut rng, point.osl))).collect();
     let mut requests = Vec::with_capacity(count as usize);
-    let (mut block_offsets, mut next_block) = (vec![0], 0);
+    let (mut contents, mut next_block) = (Contents::default(), 0);
     for (index, &(input_tokens, output_tokens)) in lengths.iter().enumerate() {
         // In the order of sending: all first requests, then all second ones.
         let (turn, session) = (index as u32 / point.concurrency, index as u32 % point.concurrency);
-        next_block += input_tokens.div_ceil(BLOCK);
-        block_offsets.push(next_block);
+        let len = input_tokens.div_ceil(BLOCK);
+        contents.push_run(Run { first: next_block, len });
+        contents.end_prompt();
+        next_block += len;
         let delay_ms = if turn == 0 { 0.0 } else { gap_ms };
         let row = index as u32;
         requests.push(Request { arrival_ms: 0.0, delay_ms, input_tokens, output_tokens, session, turn, row });
@@ -40,9 +42,7 @@ pub fn workload(point: &Point, seed: u64, gap_ms: f64) -> Workload {
     Workload {
         requests,
         block_tokens: BLOCK,
-        block_offsets,
-        blocks: (0..next_block).collect(),
-        distinct_blocks: next_block,
+        contents,
         session_offsets: (0..=point.concurrency).map(|s| s * rounds).collect(),
         session_requests: (0..count).map(|at| at % rounds * point.concurrency + at / rounds).collect(),
         session_names: (0..point.concurrency).map(|s| format!("client {s}")).collect(),

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::error::Fault;
 use super::intern::Interner;
-use super::{Load, Request, Workload};
+use super::{Contents, Load, Request, Run, Workload};
 
 /// Latest timestamp and longest delay, ms: beyond 2^53 a double skips integers.
 pub(crate) const MAX_MS: f64 = 9_007_199_254_740_992.0;
@@ -55,8 +55,7 @@ pub(crate) struct Builder {
     interner: Interner,
     /// `arrival_ms` is the raw timestamp until `finish`, NaN for none.
     requests: Vec<Request>,
-    block_offsets: Vec<u32>,
-    blocks: Vec<u32>,
+    contents: Contents,
     session_names: Vec<String>,
     named: FxHashMap<Box<str>, Named>,
     fresh_ids: u64,
@@ -81,8 +80,7 @@ impl Builder {
             timestamps,
             interner: Interner::default(),
             requests: Vec::new(),
-            block_offsets: vec![0],
-            blocks: Vec::new(),
+            contents: Contents::default(),
             session_names: Vec::new(),
             named: FxHashMap::default(),
             fresh_ids: 0,
@@ -97,12 +95,12 @@ impl Builder {
 
     /// Adds a hash id to the row being read.
     pub fn push_id(&mut self, id: u64) {
-        self.blocks.push(self.interner.intern(id));
+        self.contents.push(self.interner.intern(id));
     }
 
     /// Adds a negative hash id to the row being read.
     pub fn push_negative_id(&mut self, id: i64) {
-        self.blocks.push(self.interner.intern_negative(id));
+        self.contents.push(self.interner.intern_negative(id));
     }
 
     /// Ends a row whose ids have been pushed; `bytes` is how much of the file has been read.
@@ -110,10 +108,8 @@ impl Builder {
         let input_tokens = self.prompt(&row, bytes)?;
         let index = u32::try_from(row.line - 1)
             .ok()
-            .filter(|_| self.requests.len() < u32::MAX as usize && self.blocks.len() < u32::MAX as usize)
-            .ok_or_else(|| {
-                Fault::row("is beyond the 4 billion rows or blocks that fit", "split the trace, or give a limit")
-            })?;
+            .filter(|_| self.requests.len() < u32::MAX as usize && !self.is_full())
+            .ok_or_else(too_many)?;
         let (session, turn, delay_ms) = self.place(&row)?;
         let delay_ms = microseconds(delay_ms);
         self.requests.push(Request {
@@ -125,15 +121,18 @@ impl Builder {
             turn,
             row: index,
         });
-        self.block_offsets.push(self.blocks.len() as u32);
+        self.contents.end_prompt();
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.contents.is_full() || self.interner.is_full()
     }
 
     /// Prompt length of a row, checked against its ids; rows without ids get fresh ones.
     fn prompt(&mut self, row: &Row<'_>, bytes: u64) -> Result<u32, Fault> {
         let block = u64::from(self.block_tokens);
-        let start = self.block_offsets.last().copied().unwrap_or(0) as usize;
-        let ids = (self.blocks.len() - start) as u64;
+        let ids = self.contents.begun();
         let zero = || Fault::field("input_length", "is 0; a prompt has at least 1 token", "drop the row or mend it");
         match (row.has_ids, row.input_tokens) {
             (_, Some(0)) => Err(zero()),
@@ -171,8 +170,8 @@ impl Builder {
                     );
                     return Err(Fault::field("input_length", why, "mend the length, or give larger block_tokens"));
                 }
-                let first = self.interner.fresh(count as u32);
-                self.blocks.extend(first..first + count as u32);
+                let first = self.interner.fresh(count).ok_or_else(too_many)?;
+                self.contents.push_run(Run { first, len: count as u32 });
                 Ok(tokens)
             }
             (false, None) => Err(Fault::field(
@@ -244,9 +243,7 @@ impl Builder {
         Workload {
             requests: self.requests,
             block_tokens: self.block_tokens,
-            block_offsets: self.block_offsets,
-            blocks: self.blocks,
-            distinct_blocks: self.interner.distinct(),
+            contents: self.contents,
             session_offsets,
             session_requests,
             session_names: self.session_names,
@@ -258,6 +255,10 @@ impl Builder {
             sha256,
         }
     }
+}
+
+fn too_many() -> Fault {
+    Fault::row("is beyond the 4 billion rows or 1 billion blocks that fit", "split the trace, or give a limit")
 }
 
 impl Named {

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod builder;
+mod contents;
 mod csv;
 mod error;
 mod intern;
@@ -13,9 +14,11 @@ mod slice;
 pub mod spec;
 mod stats;
 mod synthetic;
+mod trie;
 mod vary;
 mod write;
 
+pub use contents::{Contents, Run};
 pub use error::WorkloadError;
 pub use load::{Loaded, load, load_with_notes};
 pub use slice::{SliceOptions, slice_file};
@@ -60,15 +63,11 @@ pub enum Load {
 pub struct Workload {
     /// In file order; `arrival_ms` need not be sorted (later turns of sessions).
     pub requests: Vec<Request>,
-    /// Tokens per hash id in `blocks`.
+    /// Tokens per content id in `contents`.
     pub block_tokens: u32,
-    /// CSR offsets into `blocks`, one more than requests.
-    pub block_offsets: Vec<u32>,
     /// Content identity of each prompt block, interned to dense integers from 0. A request without
     /// hash ids in the trace gets fresh ids of its own, so it shares nothing.
-    pub blocks: Vec<u32>,
-    /// Number of distinct ids in `blocks`.
-    pub distinct_blocks: u32,
+    pub contents: Contents,
     /// Requests of each session in turn order: CSR offsets, one more than sessions.
     pub session_offsets: Vec<u32>,
     /// Request indices, grouped by session.
@@ -92,8 +91,13 @@ pub struct Workload {
 
 impl Workload {
     /// Content ids of a request's prompt blocks; the last may be partial.
-    pub fn blocks_of(&self, request: usize) -> &[u32] {
-        &self.blocks[self.block_offsets[request] as usize..self.block_offsets[request + 1] as usize]
+    pub fn blocks_of(&self, request: usize) -> Vec<u32> {
+        self.contents.ids(request).collect()
+    }
+
+    /// Number of distinct content ids.
+    pub fn distinct_blocks(&self) -> u32 {
+        self.contents.end_id()
     }
 
     /// Requests of one session in turn order.

@@ -9,12 +9,10 @@
 //! `shared + request` for what follows its known tokens: the block that mixes the prompt's tail with
 //! generated tokens, and the blocks generated after it.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
-use rustc_hash::FxHashMap;
-
 use super::Workload;
+use super::trie::{TOP, Trie};
 
 /// Paths of all requests through the compressed prefix trie at one block size.
 #[derive(Debug)]
@@ -34,8 +32,6 @@ pub struct BlockPaths {
 }
 
 const NONE: u32 = u32::MAX;
-/// The parent of a node that no request has come to yet.
-const UNSEEN: u32 = u32::MAX - 1;
 
 /// Paths already built, by block size: simulations of one workload share them.
 #[derive(Debug, Default)]
@@ -55,13 +51,56 @@ impl Workload {
 }
 
 impl BlockPaths {
-    /// Builds the paths of a workload at a block size. O(prompt blocks of the trace).
+    /// Builds the paths of a workload at a block size. O(runs of content and segments of all paths).
     pub fn new(workload: &Workload, block_size: u32) -> Self {
         let tokens = known_tokens(workload);
-        let chains = Chains::new(workload, &tokens, block_size);
-        let prompts = workload.requests.iter().map(|r| r.input_tokens / block_size).collect();
-        let known = tokens.iter().map(|&t| t / block_size).collect();
-        Segmenter::new(&chains, known, prompts).run(block_size)
+        let mut trie = Trie::new(&workload.contents);
+        let mut ends: Vec<u32> = Vec::with_capacity(tokens.len());
+        for (request, &known) in tokens.iter().enumerate() {
+            let (from, blocks) = known_content(workload, request, known);
+            ends.push(trie.insert(from, blocks).0);
+        }
+        for (end, &known) in ends.iter_mut().zip(&tokens) {
+            *end = trie.last(*end, known.div_ceil(workload.block_tokens));
+        }
+        let prompt_blocks: Vec<u32> = workload.requests.iter().map(|r| r.input_tokens / block_size).collect();
+        let path_blocks: Vec<u32> = tokens.iter().map(|&t| t / block_size).collect();
+        let (block_tokens, block_size_u64) = (workload.block_tokens.into(), block_size.into());
+        let mut segmenter = Segmenter {
+            trie: &trie,
+            block_tokens,
+            block_size: block_size_u64,
+            cuts: Vec::new(),
+            cut_offsets: Vec::new(),
+        };
+        let mut edges = Vec::new();
+        for (request, &end) in ends.iter().enumerate() {
+            trie.path(end, &mut edges);
+            segmenter.cut(&edges, path_blocks[request]);
+            segmenter.cut(&edges, prompt_blocks[request]);
+        }
+        segmenter.index_cuts();
+
+        let mut segment_of = vec![NONE; trie.len() + segmenter.cuts.len()];
+        let mut segment_blocks: Vec<u32> = Vec::new();
+        let (mut path, mut offsets) = (Vec::new(), vec![0u32]);
+        for (request, &end) in ends.iter().enumerate() {
+            trie.path(end, &mut edges);
+            for &edge in &edges {
+                for (piece, blocks) in segmenter.pieces(edge, path_blocks[request]) {
+                    let segment = &mut segment_of[piece as usize];
+                    if *segment == NONE {
+                        *segment = segment_blocks.len() as u32;
+                        segment_blocks.push(blocks);
+                    }
+                    path.push(*segment);
+                }
+            }
+            offsets.push(path.len() as u32);
+        }
+        path.shrink_to_fit();
+        segment_blocks.shrink_to_fit();
+        BlockPaths { block_size, segment_blocks, offsets, path, path_blocks, prompt_blocks }
     }
 
     /// Number of segments, private ones included.
@@ -131,106 +170,16 @@ fn known_tokens(workload: &Workload) -> Vec<u32> {
 
 /// Whether two requests have the same content up to `tokens`.
 fn shares_prefix(workload: &Workload, a: u32, b: u32, tokens: u32) -> bool {
-    let blocks = tokens.div_ceil(workload.block_tokens) as usize;
-    let (a, b) = (workload.blocks_of(a as usize), workload.blocks_of(b as usize));
-    a.len() >= blocks && b.len() >= blocks && a[..blocks] == b[..blocks]
+    workload.contents.share(a as usize, b as usize, tokens.div_ceil(workload.block_tokens))
 }
 
-/// Every request as a chain of trie nodes, each node standing for `per_node` engine blocks.
-struct Chains<'a> {
-    per_node: u32,
-    offsets: Cow<'a, [u32]>,
-    nodes: Cow<'a, [u32]>,
-    parent: Vec<u32>,
-}
-
-impl<'a> Chains<'a> {
-    fn new(workload: &'a Workload, tokens: &[u32], block_size: u32) -> Self {
-        let trace = Self::trace_chains(workload, tokens);
-        if workload.block_tokens.is_multiple_of(block_size) {
-            return Chains { per_node: workload.block_tokens / block_size, ..trace };
-        }
-        trace.reblocked(workload.block_tokens, block_size, tokens)
-    }
-
-    /// Interns (parent, id) pairs; as long as every id has one parent, the id is its own node, and as
-    /// long as all are and nothing is known but prompts, the chains are those of the workload.
-    fn trace_chains(workload: &'a Workload, tokens: &[u32]) -> Self {
-        let mut parent = vec![UNSEEN; workload.distinct_blocks as usize];
-        let mut forks: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-        let (mut offsets, mut nodes) = (Vec::new(), Vec::new());
-        for (request, &known) in tokens.iter().enumerate() {
-            let own = workload.blocks_of(request);
-            let count = known.div_ceil(workload.block_tokens) as usize;
-            let ids = if count <= own.len() { &own[..count] } else { workload.blocks_of(successor(workload, request)) };
-            let copy = |offsets: &mut Vec<u32>, nodes: &mut Vec<u32>, done: usize| {
-                if offsets.is_empty() {
-                    offsets.extend_from_slice(&workload.block_offsets[..=request]);
-                    nodes.reserve_exact(workload.blocks.len());
-                    nodes.extend_from_slice(&workload.blocks[..offsets[request] as usize + done]);
-                }
-            };
-            if count != own.len() {
-                copy(&mut offsets, &mut nodes, 0);
-            }
-            let mut previous = NONE;
-            for (done, &id) in ids[..count].iter().enumerate() {
-                let node = if parent[id as usize] == UNSEEN {
-                    parent[id as usize] = previous;
-                    id
-                } else if parent[id as usize] == previous {
-                    id
-                } else {
-                    copy(&mut offsets, &mut nodes, done);
-                    *forks.entry((previous, id)).or_insert_with(|| {
-                        parent.push(previous);
-                        parent.len() as u32 - 1
-                    })
-                };
-                if !offsets.is_empty() {
-                    nodes.push(node);
-                }
-                previous = node;
-            }
-            if !offsets.is_empty() {
-                offsets.push(nodes.len() as u32);
-            }
-        }
-        let (offsets, nodes) = match offsets.is_empty() {
-            true => (Cow::Borrowed(&workload.block_offsets[..]), Cow::Borrowed(&workload.blocks[..])),
-            false => (Cow::Owned(offsets), Cow::Owned(nodes)),
-        };
-        Chains { per_node: 1, offsets, nodes, parent }
-    }
-
-    /// Engine blocks that do not divide trace blocks: a block's identity is the chain up to the
-    /// trace block that holds its last token, and its position.
-    fn reblocked(&self, trace_block: u32, block_size: u32, tokens: &[u32]) -> Chains<'static> {
-        let mut interned: FxHashMap<(u32, u32), u32> = FxHashMap::default();
-        let mut parent = Vec::new();
-        let mut offsets = vec![0];
-        let mut nodes = Vec::new();
-        for (request, &known) in tokens.iter().enumerate() {
-            let chain = &self.nodes[self.offsets[request] as usize..self.offsets[request + 1] as usize];
-            let mut previous = NONE;
-            for position in 0..known / block_size {
-                let end = u64::from(position + 1) * u64::from(block_size);
-                let last = chain[(end.div_ceil(u64::from(trace_block)) - 1) as usize];
-                let node = *interned.entry((last, position)).or_insert_with(|| {
-                    parent.push(previous);
-                    parent.len() as u32 - 1
-                });
-                nodes.push(node);
-                previous = node;
-            }
-            offsets.push(nodes.len() as u32);
-        }
-        Chains { per_node: 1, offsets: Cow::Owned(offsets), nodes: Cow::Owned(nodes), parent }
-    }
-
-    fn of(&self, request: usize) -> &[u32] {
-        &self.nodes[self.offsets[request] as usize..self.offsets[request + 1] as usize]
-    }
+/// Where the known content of a request stands: place of its first run, and how many blocks of the
+/// trace it begins.
+fn known_content(workload: &Workload, request: usize, tokens: u32) -> (usize, u32) {
+    let blocks = tokens.div_ceil(workload.block_tokens);
+    let is_own = blocks <= workload.contents.len_of(request);
+    let of = if is_own { request } else { successor(workload, request) };
+    (workload.contents.range(of).start, blocks)
 }
 
 /// The next turn of a request's session.
@@ -239,160 +188,63 @@ fn successor(workload: &Workload, request: usize) -> usize {
     workload.session(r.session as usize)[r.turn as usize + 1] as usize
 }
 
-/// Some request covers the node.
-const COVERED: u8 = 1;
-/// It has a child that is covered.
-const HAS_CHILD: u8 = 2;
-/// It has several.
-const BRANCHES: u8 = 4;
-/// A request ends at its end.
-const ENDS_HERE: u8 = 8;
-/// A request ends within it.
-const IS_CUT: u8 = 16;
-
-/// Cuts chains into segments at every branch and at every end of a request.
+/// The edges of the trace's trie, cut into segments wherever a request ends.
+///
+/// A block of the engine has the content of the chain of the trace's blocks up to the one that holds
+/// its last token. So of `n` common blocks of the trace come `n * block_tokens / block_size` common
+/// blocks of the engine, rounded down, and edge ends turn into engine blocks in the same way.
 struct Segmenter<'a> {
-    chains: &'a Chains<'a>,
-    /// Full engine blocks per request.
-    blocks: Vec<u32>,
-    /// Full engine blocks per prompt.
-    prompts: Vec<u32>,
-    /// What is known of each node, in bits.
-    marks: Vec<u8>,
-    /// Engine blocks of the node that any request covers; left out where a node is one block.
-    extent: Vec<u32>,
-    /// Ends inside a node: (node, blocks of it covered), sorted.
+    trie: &'a Trie<'a>,
+    /// Of trace and engine, tokens.
+    block_tokens: u64,
+    block_size: u64,
+    /// Blocks of the engine at which edges are cut: (edge, blocks from the top), sorted.
     cuts: Vec<(u32, u32)>,
+    /// Of each edge among `cuts`, one more than edges.
+    cut_offsets: Vec<u32>,
 }
 
-impl<'a> Segmenter<'a> {
-    fn new(chains: &'a Chains, blocks: Vec<u32>, prompts: Vec<u32>) -> Self {
-        let n = chains.parent.len();
-        let mut this = Segmenter {
-            chains,
-            marks: vec![0; n],
-            extent: if chains.per_node == 1 { Vec::new() } else { vec![0; n] },
-            cuts: Vec::new(),
-            blocks,
-            prompts,
-        };
-        let per_node = chains.per_node;
-        for request in 0..this.blocks.len() {
-            let blocks = this.blocks[request];
-            let Some(last) = blocks.div_ceil(per_node).checked_sub(1) else { continue };
-            let chain = chains.of(request);
-            for &node in &chain[..last as usize] {
-                this.cover(node, per_node);
-            }
-            this.cover(chain[last as usize], blocks - last * per_node);
-            for end in [blocks, this.prompts[request]] {
-                let Some(last) = end.div_ceil(per_node).checked_sub(1) else { continue };
-                let (node, rest) = (chain[last as usize], end - last * per_node);
-                if rest == per_node {
-                    this.marks[node as usize] |= ENDS_HERE;
-                } else {
-                    this.marks[node as usize] |= IS_CUT;
-                    this.cuts.push((node, rest));
-                }
-            }
+impl Segmenter<'_> {
+    /// Engine blocks from the top to the end of an edge.
+    fn end(&self, edge: u32) -> u32 {
+        if edge == TOP {
+            return 0;
         }
-        this.cuts.sort_unstable();
-        this.cuts.dedup();
-        this
+        // No request has more than u32 of either.
+        (u64::from(self.trie.end(edge)) * self.block_tokens / self.block_size).min(u32::MAX.into()) as u32
     }
 
-    fn cover(&mut self, node: u32, blocks: u32) {
-        let node = node as usize;
-        if self.marks[node] & COVERED == 0 {
-            self.marks[node] |= COVERED;
-            let parent = self.chains.parent[node];
-            if parent != NONE {
-                let marks = &mut self.marks[parent as usize];
-                *marks |= if *marks & HAS_CHILD == 0 { HAS_CHILD } else { BRANCHES };
-            }
-        }
-        if let Some(extent) = self.extent.get_mut(node) {
-            *extent = blocks.max(*extent);
+    /// Cuts the edge of a path in which a request ends, unless it ends where the edge does.
+    fn cut(&mut self, path: &[u32], blocks: u32) {
+        let at = path.partition_point(|&edge| self.end(edge) < blocks);
+        if blocks > 0 && self.end(path[at]) > blocks {
+            self.cuts.push((path[at], blocks));
         }
     }
 
-    fn run(self, block_size: u32) -> BlockPaths {
-        let mut segment_blocks: Vec<u32> = Vec::new();
-        let mut first_segment = vec![NONE; self.marks.len()];
-        // Of nodes that are cut; of others it is the first.
-        let mut last_segment: FxHashMap<u32, u32> = FxHashMap::default();
-        let mut offsets = vec![0u32];
-        let mut path: Vec<u32> = Vec::new();
-        let mut second_piece: FxHashMap<u32, u32> = FxHashMap::default();
-        for (request, &blocks) in self.blocks.iter().enumerate() {
-            let nodes = blocks.div_ceil(self.chains.per_node) as usize;
-            let start = path.len();
-            let mut left = blocks;
-            for &node in &self.chains.of(request)[..nodes] {
-                let n = node as usize;
-                if first_segment[n] == NONE {
-                    let parent = self.chains.parent[n];
-                    let before = match parent {
-                        NONE => NONE,
-                        _ if self.marks[parent as usize] & (BRANCHES | ENDS_HERE) != 0 => NONE,
-                        _ if self.marks[parent as usize] & IS_CUT == 0 => first_segment[parent as usize],
-                        _ => last_segment.get(&parent).copied().unwrap_or(first_segment[parent as usize]),
-                    };
-                    let segment = if before != NONE {
-                        before
-                    } else {
-                        segment_blocks.push(0);
-                        segment_blocks.len() as u32 - 1
-                    };
-                    first_segment[n] = segment;
-                    let extent = self.extent.get(n).copied().unwrap_or(1);
-                    let cuts = self.cuts_of(node);
-                    let mut at = 0;
-                    let mut current = segment;
-                    for &(_, cut) in cuts {
-                        segment_blocks[current as usize] += cut - at;
-                        at = cut;
-                        if cut < extent {
-                            segment_blocks.push(0);
-                            current = segment_blocks.len() as u32 - 1;
-                            // Pieces after the first of a node have consecutive ids.
-                            second_piece.entry(node).or_insert(current);
-                        }
-                    }
-                    segment_blocks[current as usize] += extent - at;
-                    if current != segment {
-                        last_segment.insert(node, current);
-                    }
-                }
-                let cuts = self.cuts_of(node);
-                let covered = left.min(self.chains.per_node);
-                left -= covered;
-                push_distinct(&mut path, start, first_segment[n]);
-                if !cuts.is_empty() && cuts[0].1 < covered {
-                    let base = second_piece[&node];
-                    for (index, _) in cuts.iter().take_while(|c| c.1 < covered).enumerate() {
-                        push_distinct(&mut path, start, base + index as u32);
-                    }
-                }
-            }
-            offsets.push(path.len() as u32);
+    fn index_cuts(&mut self) {
+        self.cuts.sort_unstable();
+        self.cuts.dedup();
+        self.cut_offsets = vec![0; self.trie.len() + 1];
+        for &(edge, _) in &self.cuts {
+            self.cut_offsets[edge as usize + 1] += 1;
         }
-        BlockPaths { block_size, segment_blocks, offsets, path, path_blocks: self.blocks, prompt_blocks: self.prompts }
+        for edge in 0..self.trie.len() {
+            self.cut_offsets[edge + 1] += self.cut_offsets[edge];
+        }
     }
 
-    fn cuts_of(&self, node: u32) -> &[(u32, u32)] {
-        if self.marks[node as usize] & IS_CUT == 0 {
-            return &[];
-        }
-        let from = self.cuts.partition_point(|c| c.0 < node);
-        let to = from + self.cuts[from..].partition_point(|c| c.0 == node);
-        &self.cuts[from..to]
-    }
-}
-
-fn push_distinct(path: &mut Vec<u32>, start: usize, segment: u32) {
-    if path.len() == start || path[path.len() - 1] != segment {
-        path.push(segment);
+    /// The pieces of an edge within the first `blocks` blocks: number among all pieces, and length.
+    fn pieces(&self, edge: u32, blocks: u32) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let (from, to) = (self.cut_offsets[edge as usize], self.cut_offsets[edge as usize + 1]);
+        let ends = self.cuts[from as usize..to as usize].iter().map(|cut| cut.1).chain([self.end(edge)]);
+        let mut start = self.end(self.trie.parent(edge));
+        // Each edge has one piece more than it has cuts.
+        (from + edge..).zip(ends).filter_map(move |(piece, end)| {
+            let len = end - start;
+            let begin = std::mem::replace(&mut start, end);
+            (len > 0 && begin < blocks).then_some((piece, len))
+        })
     }
 }
 
@@ -407,9 +259,7 @@ mod tests {
         let mut w = Workload {
             requests: Vec::new(),
             block_tokens,
-            block_offsets: vec![0],
-            blocks: Vec::new(),
-            distinct_blocks: 1 + prompts.iter().flat_map(|p| p.1.iter().copied()).max().unwrap_or(0),
+            contents: Default::default(),
             session_offsets: vec![0],
             session_requests: Vec::new(),
             session_names: Vec::new(),
@@ -431,8 +281,8 @@ mod tests {
                 turn: 0,
                 row: i,
             });
-            w.blocks.extend(ids);
-            w.block_offsets.push(w.blocks.len() as u32);
+            ids.iter().for_each(|&id| w.contents.push(id));
+            w.contents.end_prompt();
             w.session_requests.push(i);
             w.session_offsets.push(i + 1);
             w.session_names.push(String::new());
@@ -469,6 +319,75 @@ mod tests {
                     prop_assert_eq!(shared, common, "{:?} {:?}", left, right);
                 }
             }
+        }
+
+        /// A segment ends where prompts part or one ends, and nowhere else.
+        #[test]
+        fn segments_are_as_long_as_they_can_be(rows in prompts(12), block_size in 1u32..30) {
+            let w = workload(&rows, 12);
+            let paths = BlockPaths::new(&w, block_size);
+            for (a, left) in rows.iter().enumerate() {
+                let own = left.0 / block_size;
+                let mut ends = std::collections::BTreeSet::new();
+                for right in &rows {
+                    let (x, y) = (tokens(left, 12), tokens(right, 12));
+                    ends.insert(x.iter().zip(&y).take_while(|(p, q)| p == q).count() as u32 / block_size);
+                }
+                ends.remove(&0);
+                let mut end = 0;
+                let told: Vec<u32> = paths.path(a as u32).iter().map(|&s| { end += paths.blocks(s); end }).collect();
+                prop_assert_eq!(&told, &ends.into_iter().collect::<Vec<_>>(), "of {} blocks", own);
+            }
+        }
+
+        /// So it is where the outputs that conversations go on with are known too.
+        #[test]
+        fn known_outputs_are_on_the_path(
+            ids in prop::collection::vec(0u32..3, 3..12),
+            cut in 1u32..20,
+            said in 0u32..30,
+            block_size in 1u32..30,
+        ) {
+            let whole = ids.len() as u32 * 12;
+            let first = (whole - 1).min(cut);
+            let mut w = workload(&[(first, ids[..first.div_ceil(12) as usize].to_vec()), (whole, ids.clone())], 12);
+            (w.grows, w.session_offsets, w.session_names) = (true, vec![0, 2], vec![String::new()]);
+            (w.requests[0].output_tokens, w.requests[1].session, w.requests[1].turn) = (said, 0, 1);
+            let paths = BlockPaths::new(&w, block_size);
+            let known = (first + said).min(whole) / block_size;
+            prop_assert_eq!((paths.path_blocks(0), paths.prompt_blocks(0)), (known, first / block_size));
+            prop_assert!(paths.path(1).starts_with(paths.path(0)));
+            let blocks = |path: &[u32]| path.iter().map(|&s| paths.blocks(s)).sum::<u32>();
+            prop_assert_eq!(blocks(paths.path(0)), known);
+            prop_assert_eq!(blocks(paths.prompt_path(0)), first / block_size);
+            prop_assert_eq!(blocks(paths.path(1)), whole / block_size);
+        }
+    }
+
+    #[test]
+    fn a_day_of_runs_is_small() {
+        // 200 conversations of 20 turns over 10,000 blocks each: 21 million ids.
+        let mut rows = Vec::new();
+        for session in 0..200u32 {
+            for turn in 1..=20u32 {
+                rows.push((turn, session));
+            }
+        }
+        let mut w = workload(&[], 16);
+        for (i, &(turn, session)) in rows.iter().enumerate() {
+            let blocks = turn * 500;
+            w.contents.push_run(crate::workload::Run { first: session * 10_000, len: blocks });
+            w.contents.end_prompt();
+            let (input_tokens, output_tokens, row, session) = (blocks * 16, 1, i as u32, i as u32);
+            w.requests.push(Request { arrival_ms: 0.0, delay_ms: 0.0, input_tokens, output_tokens, session, turn: 0, row });
+            w.session_requests.push(row);
+            w.session_offsets.push(row + 1);
+            w.session_names.push(String::new());
+        }
+        assert_eq!((w.contents.blocks(), w.contents.all_runs().len()), (21_000_000, 4000));
+        for block_size in [1, 16, 48, 1000] {
+            let paths = BlockPaths::new(&w, block_size);
+            assert_eq!(paths.segments(), 4000 + 4000, "one more segment by each turn, and the private ones");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::builder::{Timestamps, sessions_of, shift_arrivals};
+use super::contents::{Contents, Renumbering};
 use super::error::WorkloadError;
 use super::load::{self, Loaded};
 use super::spec::Window;
@@ -90,9 +91,8 @@ impl Workload {
     /// come all turns before it.
     fn select(&self, order: &[u32]) -> Workload {
         let mut renumber_session = vec![u32::MAX; self.sessions()];
-        let mut renumber_block = vec![u32::MAX; self.distinct_blocks as usize];
-        let (mut session_names, mut blocks, mut block_offsets) = (Vec::new(), Vec::new(), vec![0]);
-        let mut distinct_blocks = 0;
+        let mut renumbering = Renumbering::default();
+        let (mut session_names, mut contents) = (Vec::new(), Contents::default());
         let mut requests: Vec<Request> = Vec::with_capacity(order.len());
         for &index in order {
             let request = self.requests[index as usize];
@@ -102,24 +102,17 @@ impl Workload {
                 session_names.push(self.session_names[request.session as usize].clone());
             }
             requests.push(Request { session: *session, ..request });
-            for &block in self.blocks_of(index as usize) {
-                let id = &mut renumber_block[block as usize];
-                if *id == u32::MAX {
-                    *id = distinct_blocks;
-                    distinct_blocks += 1;
-                }
-                blocks.push(*id);
+            for &run in self.contents.runs(index as usize) {
+                renumbering.push((), run, &mut contents);
             }
-            block_offsets.push(blocks.len() as u32);
+            contents.end_prompt();
         }
         shift_arrivals(&mut requests);
         let (session_offsets, session_requests) = sessions_of(&requests, session_names.len());
         Workload {
             requests,
             block_tokens: self.block_tokens,
-            block_offsets,
-            blocks,
-            distinct_blocks,
+            contents,
             session_offsets,
             session_requests,
             session_names,
@@ -146,7 +139,7 @@ impl Workload {
                         next.row + 1,
                         next.input_tokens
                     )
-                } else if !self.blocks_of(after).starts_with(self.blocks_of(before)) {
+                } else if !self.contents.share(before, after, self.contents.len_of(before)) {
                     format!(
                         "cannot hold: the prompt on row {} does not begin with the one of the turn before",
                         next.row + 1

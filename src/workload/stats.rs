@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::Workload;
+use super::trie::Trie;
 use crate::units::MS_PER_S;
 
 const WINDOW_MS: f64 = 60.0 * MS_PER_S;
@@ -108,8 +108,8 @@ pub fn stats(workload: &Workload) -> TraceStats {
         input_tokens_total,
         output_tokens_total: total(|r| r.output_tokens),
         block_tokens: workload.block_tokens,
-        prompt_blocks: workload.blocks.len() as u64,
-        distinct_blocks: workload.distinct_blocks.into(),
+        prompt_blocks: workload.contents.blocks(),
+        distinct_blocks: workload.distinct_blocks().into(),
         ideal_prefix_reuse_ratio: ideal_reuse_tokens(workload) as f64 / input_tokens_total.max(1) as f64,
         grows: workload.grows,
     }
@@ -139,19 +139,12 @@ fn burstiness(sorted: &[f64]) -> Option<f64> {
 /// Prompt tokens that an endless cache would hold. An id stands for its content only together with
 /// all ids before it, so prefixes are kept as a tree.
 fn ideal_reuse_tokens(workload: &Workload) -> u64 {
-    const ROOT: u32 = u32::MAX;
-    let mut children: FxHashMap<(u32, u32), u32> = FxHashMap::default();
+    let mut trie = Trie::new(&workload.contents);
     let mut generated = vec![0u64; workload.sessions()];
     let mut reused = 0;
     for (index, request) in workload.requests.iter().enumerate() {
-        let mut node = ROOT;
-        let mut known = 0;
-        for &block in workload.blocks_of(index) {
-            let fresh = children.len() as u32;
-            let child = *children.entry((node, block)).or_insert(fresh);
-            known += u64::from(child != fresh);
-            node = child;
-        }
+        let (_, known) = trie.insert(workload.contents.range(index).start, workload.contents.len_of(index));
+        let known = u64::from(known);
         let block_tokens = u64::from(workload.block_tokens);
         let input_tokens = u64::from(request.input_tokens);
         let context = &mut generated[request.session as usize];

@@ -22,11 +22,12 @@ use super::builder::{MAX_MS, microseconds, sessions_of};
 use super::error::WorkloadError;
 use super::lines::hex;
 use super::spec::{Lengths, SyntheticSpec};
-use super::{Load, Request, Workload};
+use super::{Contents, Load, Request, Run, Workload};
 
-/// Most requests and prompt blocks that are generated, about 1 GB in memory.
+/// Most requests that are generated, about 1 GB in memory.
 const MAX_REQUESTS: u64 = 10_000_000;
-const MAX_BLOCKS: u64 = 1 << 27;
+/// Most prompt blocks: about 10 GB when they are written to a file. In memory they are runs.
+const MAX_BLOCKS: u64 = 1 << 30;
 
 /// What a random stream is for.
 #[derive(Clone, Copy)]
@@ -54,7 +55,6 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
     let mut think_times = stream(Purpose::ThinkTimes);
     let mut content = Content::new(spec);
     let mut requests: Vec<Request> = Vec::new();
-    let mut block_offsets = vec![0];
     for (session, &start) in starts.iter().enumerate() {
         let group = (spec.prefix_groups > 0).then(|| groups.random_range(0..spec.prefix_groups));
         content.begin_session(group);
@@ -72,7 +72,6 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
             })?;
             let output_tokens = outputs.sample()?;
             content.push_prompt(input_tokens)?;
-            block_offsets.push(content.prompts.len() as u32);
             let row = requests.len() as u32;
             requests.push(Request {
                 arrival_ms,
@@ -93,9 +92,7 @@ pub fn generate(spec: &SyntheticSpec) -> Result<Workload, WorkloadError> {
     Ok(Workload {
         requests,
         block_tokens: spec.block_tokens,
-        block_offsets,
-        blocks: content.prompts,
-        distinct_blocks: content.next_id,
+        contents: content.prompts,
         session_offsets,
         session_requests,
         session_names,
@@ -234,50 +231,65 @@ impl Sampler {
 /// numbered in order of first appearance.
 struct Content {
     block_tokens: u32,
-    common: Vec<u32>,
+    common: Run,
     /// First id of the prefix of each group that has appeared.
     groups: FxHashMap<u32, u32>,
     group_blocks: u32,
     /// The conversation of the present session.
-    session: Vec<u32>,
-    /// Ids of all prompts, one after another.
-    prompts: Vec<u32>,
+    session: Vec<Run>,
+    session_blocks: u32,
+    prompts: Contents,
     next_id: u32,
 }
 
 impl Content {
     fn new(spec: &SyntheticSpec) -> Self {
-        let common: Vec<u32> = (0..spec.common_prefix_tokens / spec.block_tokens).collect();
+        let common = Run { first: 0, len: spec.common_prefix_tokens / spec.block_tokens };
         Self {
             block_tokens: spec.block_tokens,
-            next_id: common.len() as u32,
+            next_id: common.len,
             common,
             groups: FxHashMap::default(),
             group_blocks: spec.group_prefix_tokens / spec.block_tokens,
             session: Vec::new(),
-            prompts: Vec::new(),
+            session_blocks: 0,
+            prompts: Contents::default(),
         }
     }
 
     fn begin_session(&mut self, group: Option<u32>) {
-        self.session.clone_from(&self.common);
+        self.session.clear();
+        self.session_blocks = 0;
+        self.say(self.common);
         if let Some(group) = group {
             let first = *self.groups.entry(group).or_insert(self.next_id);
             self.next_id = self.next_id.max(first + self.group_blocks);
-            self.session.extend(first..first + self.group_blocks);
+            self.say(Run { first, len: self.group_blocks });
         }
+    }
+
+    /// Adds to the conversation of the present session.
+    fn say(&mut self, run: Run) {
+        self.session.push(run);
+        self.session_blocks += run.len;
     }
 
     /// Adds a prompt of the present session.
     fn push_prompt(&mut self, tokens: u32) -> Result<(), WorkloadError> {
-        let blocks = tokens.div_ceil(self.block_tokens) as usize;
-        if (self.prompts.len() + blocks) as u64 > MAX_BLOCKS {
+        let blocks = tokens.div_ceil(self.block_tokens);
+        if self.prompts.blocks() + u64::from(blocks) > MAX_BLOCKS {
             return Err(too_many_blocks(self.block_tokens));
         }
-        let fresh = blocks.saturating_sub(self.session.len()) as u32;
-        self.session.extend(self.next_id..self.next_id + fresh);
+        let fresh = blocks.saturating_sub(self.session_blocks);
+        self.say(Run { first: self.next_id, len: fresh });
         self.next_id += fresh;
-        self.prompts.extend_from_slice(&self.session[..blocks]);
+        let mut left = blocks;
+        for run in &self.session {
+            let len = run.len.min(left);
+            self.prompts.push_run(Run { len, ..*run });
+            left -= len;
+        }
+        self.prompts.end_prompt();
         Ok(())
     }
 }

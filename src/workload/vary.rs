@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rustc_hash::FxHashMap;
 
 use super::builder::{microseconds, sessions_of, shift_arrivals};
-use super::{Load, Request, Workload};
+use super::contents::{Contents, Renumbering, RunMap};
+use super::{Load, Request, Run, Workload};
 
 /// Content that is found in one block of time only.
 const SHARED: u32 = u32::MAX;
@@ -32,13 +33,11 @@ impl Workload {
         for (index, request) in self.requests.iter().enumerate() {
             members[block_of[request.session as usize]].push(index as u32);
         }
-        let mut owner: Vec<Option<u32>> = vec![None; self.distinct_blocks as usize];
+        let mut owners = RunMap::default();
         for (index, request) in self.requests.iter().enumerate() {
             let block = block_of[request.session as usize] as u32;
-            for &id in self.blocks_of(index) {
-                let owner = &mut owner[id as usize];
-                *owner = Some(owner.map_or(block, |other| if other == block { block } else { SHARED }));
-            }
+            let owner = |before: Option<u32>| if before.is_none_or(|b| b == block) { block } else { SHARED };
+            self.contents.runs(index).iter().for_each(|&run| owners.update(run, owner));
         }
 
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -53,8 +52,9 @@ impl Workload {
             for &index in &members[block] {
                 let request = self.requests[index as usize];
                 let arrival_ms = if self.load == Load::Open { request.arrival_ms + shift } else { request.arrival_ms };
-                let content = |&id: &u32| (id, if owner[id as usize] == Some(SHARED) { 0 } else { copy });
-                parts.push(Request { arrival_ms, ..request }, self.blocks_of(index as usize).iter().map(content));
+                let runs = self.contents.runs(index as usize).iter().flat_map(|&run| owners.parts(run));
+                let content = |(run, owner)| (if owner == SHARED { 0 } else { copy }, run);
+                parts.push(Request { arrival_ms, ..request }, runs.map(content));
             }
         }
         if parts.requests.is_empty() {
@@ -92,13 +92,20 @@ impl Workload {
         let mut parts = Parts::of(self);
         for (index, request) in self.requests.iter().enumerate() {
             let (input_tokens, output_tokens) = (longer(request.input_tokens), longer(request.output_tokens));
-            let own = self.blocks_of(index);
-            let is_full = own.len() as u64 == u64::from(request.input_tokens).div_ceil(u64::from(self.block_tokens));
-            let count = if is_full { input_tokens.div_ceil(self.block_tokens) as usize } else { own.len() * 5 / 4 };
-            // Block i of the longer prompt is a part of block 4 i / 5 of the prompt.
-            let content = |i: usize| (own[i * 4 / 5], u32::from(i > 0 && (i - 1) * 4 / 5 == i * 4 / 5));
-            let count = if own.is_empty() { 0 } else { count };
-            parts.push(Request { input_tokens, output_tokens, ..*request }, (0..count).map(content));
+            let own = self.contents.len_of(index);
+            let is_full = own == request.input_tokens.div_ceil(self.block_tokens);
+            let count = if is_full { input_tokens.div_ceil(self.block_tokens) } else { longer(own) };
+            let (mut position, mut left) = (0, if own == 0 { 0 } else { count });
+            let contents = self.contents.runs(index).iter().map(|&run| {
+                // Equal content at equal places has equal phases.
+                let phase = run.first.wrapping_sub(position) % 4;
+                position += run.len;
+                let grown = with_every_fourth_twice(run, phase);
+                let len = grown.len.min(left);
+                left -= len;
+                (phase, Run { len, ..grown })
+            });
+            parts.push(Request { input_tokens, output_tokens, ..*request }, contents);
         }
         parts.finish()
     }
@@ -107,20 +114,26 @@ impl Workload {
     fn changed(&self, change: impl Fn(&Request) -> Request) -> Workload {
         let mut parts = Parts::of(self);
         for (index, request) in self.requests.iter().enumerate() {
-            parts.push(change(request), self.blocks_of(index).iter().map(|&id| (id, 0)));
+            parts.push(change(request), self.contents.runs(index).iter().map(|&run| (0, run)));
         }
         parts.finish()
     }
+}
+
+/// Numbers for ids of which those with a remainder of `phase` by 4 get two.
+fn with_every_fourth_twice(run: Run, phase: u32) -> Run {
+    let grown = |id: u32| id + (id + 3 - phase) / 4;
+    let first = grown(run.first);
+    Run { first, len: grown(run.first + run.len) - first }
 }
 
 /// A workload put together from requests of another.
 struct Parts<'a> {
     of: &'a Workload,
     requests: Vec<Request>,
-    blocks: Vec<u32>,
-    block_offsets: Vec<u32>,
-    /// New ids of contents: of an id, and of which copy of it.
-    contents: FxHashMap<(u32, u32), u32>,
+    contents: Contents,
+    /// New ids of contents: of which kind, and of an id.
+    renumbering: Renumbering<u32>,
     session_names: Vec<String>,
     /// New numbers of sessions, of those that began last.
     sessions: FxHashMap<u32, u32>,
@@ -131,9 +144,8 @@ impl<'a> Parts<'a> {
         Parts {
             of,
             requests: Vec::with_capacity(of.requests.len()),
-            blocks: Vec::with_capacity(of.blocks.len()),
-            block_offsets: vec![0],
-            contents: FxHashMap::default(),
+            contents: Contents::default(),
+            renumbering: Renumbering::default(),
             session_names: Vec::new(),
             sessions: FxHashMap::default(),
         }
@@ -144,18 +156,18 @@ impl<'a> Parts<'a> {
         self.sessions.clear();
     }
 
-    fn push(&mut self, request: Request, contents: impl Iterator<Item = (u32, u32)>) {
+    /// Adds a request that contains runs of ids, each of a kind.
+    fn push(&mut self, request: Request, contents: impl Iterator<Item = (u32, Run)>) {
         let (names, of) = (&mut self.session_names, self.of);
         let session = *self.sessions.entry(request.session).or_insert_with(|| {
             names.push(of.session_names[request.session as usize].clone());
             names.len() as u32 - 1
         });
         self.requests.push(Request { session, ..request });
-        for content in contents {
-            let next = self.contents.len() as u32;
-            self.blocks.push(*self.contents.entry(content).or_insert(next));
+        for (kind, run) in contents {
+            self.renumbering.push(kind, run, &mut self.contents);
         }
-        self.block_offsets.push(self.blocks.len() as u32);
+        self.contents.end_prompt();
     }
 
     fn finish(mut self) -> Workload {
@@ -164,9 +176,7 @@ impl<'a> Parts<'a> {
         Workload {
             requests: self.requests,
             block_tokens: self.of.block_tokens,
-            block_offsets: self.block_offsets,
-            blocks: self.blocks,
-            distinct_blocks: self.contents.len() as u32,
+            contents: self.contents,
             session_offsets,
             session_requests,
             session_names: self.session_names,
@@ -220,9 +230,9 @@ mod tests {
             assert!(first_arrivals(&drawn).is_sorted() && first_arrivals(&drawn)[0] == 0.0);
             drawn.check_growth().unwrap();
             // Two sessions share the system prompt and nothing else, copies of one included.
-            let mut last = vec![None; drawn.distinct_blocks as usize];
+            let mut last = vec![None; drawn.distinct_blocks() as usize];
             for (index, request) in drawn.requests.iter().enumerate() {
-                for (place, &id) in drawn.blocks_of(index).iter().enumerate() {
+                for (place, id) in drawn.blocks_of(index).into_iter().enumerate() {
                     assert!(place < 2 || last[id as usize].is_none_or(|session| session == request.session));
                     last[id as usize] = Some(request.session);
                 }
@@ -248,7 +258,7 @@ mod tests {
         assert!((variation(&bursty) / variation(&plain) - 1.56).abs() < 0.1, "{}", variation(&bursty));
         let ends = |w: &Workload| first_arrivals(w).last().copied().unwrap();
         assert!((ends(&bursty) - ends(&plain)).abs() < 0.01);
-        assert_eq!(bursty.blocks, plain.blocks);
+        assert_eq!(bursty.contents, plain.contents);
     }
 
     #[test]
@@ -259,8 +269,8 @@ mod tests {
         let tokens = |w: &Workload| w.requests.iter().map(|r| f64::from(r.input_tokens)).sum::<f64>();
         assert!((tokens(&longer) / tokens(&plain) - 1.25).abs() < 0.001);
         let shared = |w: &Workload| {
-            let pair = w.blocks_of(w.session(0)[0] as usize).iter().zip(w.blocks_of(w.session(1)[0] as usize));
-            pair.take_while(|(a, b)| a == b).count()
+            let prompt = |session: usize| w.contents.ids(w.session(session)[0] as usize);
+            prompt(0).zip(prompt(1)).take_while(|(a, b)| a == b).count()
         };
         assert_eq!((shared(&plain), shared(&longer)), (2, 3));
         assert!(longer.requests.iter().all(|r| r.output_tokens == 112));

@@ -106,7 +106,7 @@ pub fn write_mooncake(workload: &Workload, out: &mut impl Write) -> io::Result<(
         }
         let (input, output) = (request.input_tokens, request.output_tokens);
         write!(out, ",\"input_length\":{input},\"output_length\":{output},\"hash_ids\":[")?;
-        for (position, block) in workload.blocks_of(index).iter().enumerate() {
+        for (position, block) in workload.contents.ids(index).enumerate() {
             write!(out, "{}{block}", if position > 0 { "," } else { "" })?;
         }
         out.write_all(b"]}\n")?;
