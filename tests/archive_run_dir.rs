@@ -372,3 +372,112 @@ fn the_frontier_file_holds_the_feasible_nondominated() {
     assert_eq!(found, [ids[0].as_str(), ids[1].as_str()]);
     assert!(csv.starts_with("id,batch,strategy,deployment.mode,"), "{csv}");
 }
+
+#[test]
+fn a_text_that_unfolds_to_memory_out_of_proportion_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let study = study();
+    let mut run = RunDir::create(directory.path(), &study, &setup(), UNIX_EPOCH).unwrap();
+    let mut evaluations = fixture::modelled(&study, 400);
+    let batch = |index, evaluations: &[Evaluation]| Batch {
+        index,
+        strategy: "random".into(),
+        evaluations: evaluations.to_vec(),
+    };
+    run.commit(&study, &batch(0, &evaluations)).unwrap();
+    run.batches(&study).unwrap();
+    // One text of 100 kB, said 400 times: 40 MB.
+    let reason = "x".repeat(100_000);
+    evaluations.iter_mut().for_each(|e| e.reason = Some(reason.clone()));
+    fs::remove_file(batch_path(directory.path(), 0)).unwrap();
+    run.commit(&study, &batch(0, &evaluations)).unwrap();
+    let bytes = fs::metadata(batch_path(directory.path(), 0)).unwrap().len();
+    assert!(bytes < 300_000, "{bytes}");
+    let (damage, message) = damage(directory.path(), &study);
+    assert_eq!(damage, Damage::Foreign);
+    assert!(message.contains(&format!("unfolds to more than 50 times its {bytes} bytes")), "{message}");
+}
+
+/// A run whose volumes hold two batches, with so many committed in this order.
+fn run_of_volumes(directory: &Path, study: &Study, order: &[u32]) -> Vec<Batch> {
+    let setup = Setup { batch: 2048, ..setup() };
+    let mut run = RunDir::create(directory, study, &setup, UNIX_EPOCH).unwrap();
+    let evaluations = fixture::modelled(study, 35);
+    let batches: Vec<Batch> = (0u32..)
+        .zip(evaluations.chunks(7))
+        .map(|(index, rows)| Batch { index, strategy: format!("strategy {}", index % 2), evaluations: rows.to_vec() })
+        .collect();
+    order.iter().for_each(|&index| run.commit(study, &batches[index as usize]).unwrap());
+    batches
+}
+
+/// Names and bytes in `evaluations/`.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(directory.join("evaluations")).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> =
+        entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn many_batches_become_one_file_and_say_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let study = study();
+    let batches = run_of_volumes(directory.path(), &study, &[0, 1, 2, 3, 4]);
+    let names: Vec<String> = files(directory.path()).into_iter().map(|f| f.0).collect();
+    assert_eq!(names, ["batch-000004.parquet", "batches-000000-000001.parquet", "batches-000002-000003.parquet"]);
+    let read = RunDir::open(directory.path()).unwrap().batches(&study).unwrap();
+    assert_eq!(read.len(), 5);
+    for (read, committed) in read.iter().zip(&batches) {
+        assert_eq!((read.index, &read.strategy), (committed.index, &committed.strategy));
+        let ids = |batch: &Batch| batch.evaluations.iter().map(|e| e.candidate.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(read), ids(committed));
+    }
+    // Cut, it is named; gone, the first batch that was in it is.
+    let volume = directory.path().join("evaluations/batches-000002-000003.parquet");
+    let whole = fs::read(&volume).unwrap();
+    fs::write(&volume, &whole[..whole.len() / 2]).unwrap();
+    let (torn, message) = damage(directory.path(), &study);
+    assert!(torn == Damage::Torn && message.contains("batches-000002-000003.parquet"), "{message}");
+    fs::rename(&volume, directory.path().join("evaluations/batches-000004-000005.parquet")).unwrap();
+    let (missing, message) = damage(directory.path(), &study);
+    assert!(missing == Damage::Missing && message.contains("batch-000002.parquet"), "{message}");
+    // Under another name it is not what the name says.
+    fs::remove_file(directory.path().join("evaluations/batches-000004-000005.parquet")).unwrap();
+    let first = directory.path().join("evaluations/batches-000000-000001.parquet");
+    fs::copy(&first, &volume).unwrap();
+    let (foreign, message) = damage(directory.path(), &study);
+    assert!(foreign == Damage::Foreign && message.contains("holds batch 0-1"), "{message}");
+}
+
+#[test]
+fn a_kill_around_the_writing_of_a_volume_changes_nothing() {
+    let (whole, study) = (tempfile::tempdir().unwrap(), study());
+    let batches = run_of_volumes(whole.path(), &study, &[0, 1, 2, 3]);
+    let ended = files(whole.path());
+    assert_eq!(ended.len(), 2);
+    let continued = |directory: &Path| {
+        let run = RunDir::resume(directory, 1, UNIX_EPOCH).unwrap();
+        run.tidy(&study).unwrap();
+        drop(run);
+        files(directory)
+    };
+
+    // Before: the batches are there, and the volume is not.
+    let before = tempfile::tempdir().unwrap();
+    run_of_volumes(before.path(), &study, &[0, 1, 3, 2]);
+    let apart = files(before.path());
+    assert_eq!(apart.len(), 3, "a volume is begun when its last batch comes");
+    assert_eq!(RunDir::open(before.path()).unwrap().batches(&study).unwrap().len(), 4);
+    assert!(continued(before.path()) == ended);
+
+    // After: both are there, or the volume and some of the batches.
+    for (name, bytes) in apart.iter().filter(|f| f.0.starts_with("batch-")) {
+        fs::write(whole.path().join("evaluations").join(name), bytes).unwrap();
+        let read = RunDir::open(whole.path()).unwrap().batches(&study).unwrap();
+        assert_eq!(read.iter().map(|b| b.index).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(read[3].evaluations.len(), batches[3].evaluations.len());
+    }
+    assert!(continued(whole.path()) == ended);
+}

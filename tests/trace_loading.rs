@@ -173,6 +173,31 @@ fn line_ends_blank_lines_and_a_missing_last_break_do_not_matter() {
     assert_eq!(w.requests.iter().map(|r| r.row).collect::<Vec<_>>(), [0, 2, 4]);
 }
 
+/// Long conversations in small blocks: what is loaded grows with what is new, not with what is repeated.
+#[test]
+fn repeated_beginnings_take_no_memory() {
+    let mut rows = String::new();
+    for turn in 1..=40u64 {
+        for session in 0..10u64 {
+            // Hashes of any size, as some exporters write them.
+            let id = |i: u64| (session << 32 | i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let ids: Vec<String> = (0..20 * turn).map(|i| id(i).to_string()).collect();
+            rows += &format!(
+                "{{\"timestamp\":{},\"session_id\":{session},\"output_length\":1,\"hash_ids\":[{}]}}\n",
+                turn * 1000 + session,
+                ids.join(",")
+            );
+        }
+    }
+    let w = load_rows(&rows, |_| {});
+    assert_eq!((w.contents.blocks(), w.distinct_blocks()), (10 * 20 * 41 * 20, 10 * 40 * 20));
+    // Each turn adds one run to those of the turn before.
+    assert_eq!(w.contents.all_runs().len(), 10 * 41 * 20);
+    let prompt = |session: usize, turn: usize| w.blocks_of(w.session(session)[turn] as usize);
+    assert!(prompt(3, 39).starts_with(&prompt(3, 38)) && prompt(3, 39).len() == 800);
+    assert_eq!(workload::stats(&w).prompt_blocks, 164_000);
+}
+
 #[test]
 fn the_real_conversation_trace() {
     let Some(path) = conversation() else { return };

@@ -1,4 +1,5 @@
-//! The inner loop does not allocate: ten times the passes cost no more allocations.
+//! The inner loop does not allocate: ten times the passes cost no more allocations. And a worker takes
+//! memory for what it holds, not for all that there is.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -7,14 +8,23 @@ use servescout::catalog::Backend;
 use servescout::timing::Timing;
 use servescout::twin::deployment::*;
 use servescout::twin::simulate;
-use servescout::workload::generate;
 use servescout::workload::spec::{Arrivals, Lengths, SyntheticSpec};
+use servescout::workload::{Workload, generate};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that the thread has, and the most that it had.
+    static HELD: Cell<(i64, i64)> = const { Cell::new((0, 0)) };
 }
 
-/// The system's allocator, counting calls per thread.
+fn hold(bytes: i64) {
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + bytes, most.max(now + bytes)));
+    });
+}
+
+/// The system's allocator, counting calls and bytes per thread.
 struct Counting;
 
 // SAFETY: every call goes to the system's allocator unchanged.
@@ -22,11 +32,13 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // A thread that is being torn down has no counter left, and nothing to count.
         let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
+        hold(layout.size() as i64);
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        hold(-(layout.size() as i64));
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -111,5 +123,46 @@ fn neither_do_they_where_prompts_are_handed_over() {
             check(&deployment(disaggregated(&engine), policy, false));
         }
         check(&deployment(disaggregated(&engine), RouterPolicy::Kv, true));
+    }
+}
+
+/// Most bytes that a simulation holds at once, the workload aside.
+fn most_held(deployment: &Deployment, workload: &Workload) -> i64 {
+    simulate(deployment, workload, 1, false);
+    let (before, _) = HELD.get();
+    HELD.set((before, before));
+    simulate(deployment, workload, 1, false);
+    HELD.get().1 - before
+}
+
+#[test]
+fn a_worker_takes_memory_for_what_it_holds() {
+    let workload = generate(&SyntheticSpec {
+        seed: 1,
+        sessions: 10_000,
+        turns: 2,
+        arrivals: Arrivals::Constant { rate_per_s: 20.0 },
+        input_tokens: Lengths::LogNormal { mean: 900.0, std: 600.0 },
+        output_tokens: Lengths::Fixed(20),
+        think_ms: 500.0,
+        common_prefix_tokens: 64,
+        prefix_groups: 3,
+        group_prefix_tokens: 512,
+        block_tokens: 64,
+    })
+    .expect("a valid spec");
+    let engine = EngineConfig { block_size: 64, gpu_blocks: 1000, ..Default::default() };
+    let segments = workload.paths(64).segments() as i64;
+    assert!(segments > 40_000, "{segments}");
+    for policy in [RouterPolicy::RoundRobin, RouterPolicy::Kv] {
+        let with = |workers| {
+            let Topology::Aggregated(pool) = aggregated(&engine) else { unreachable!() };
+            deployment(Topology::Aggregated(Pool { workers, ..pool }), policy.clone(), false)
+        };
+        let (few, many) = (most_held(&with(8), &workload), most_held(&with(40), &workload));
+        // An array of 4 bytes for each segment would be four times as much, and the router's as well.
+        assert!((many - few) / 32 < segments, "{policy:?}: {few} bytes with 8 workers, {many} with 40");
+        let requests = workload.requests.len() as i64;
+        assert!(few < 500 * requests, "{policy:?}: {few} bytes for {requests} requests");
     }
 }

@@ -15,19 +15,20 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, Recor
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::Compression;
-use parquet::file::metadata::KeyValue;
+use parquet::basic::{Compression, Type};
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::WriterProperties;
 
 use super::seal::{self, Seal};
+use super::volume::BATCH_KEY;
 use super::{ArchiveError, Columns, Damage};
 use crate::search::{Evaluation, Fidelity};
+use crate::space::identity::Ids;
 use crate::space::{Candidate, Study};
 use crate::twin::metrics::METRIC_COUNT;
 
 /// Footer keys.
-const RUN_KEY: &str = "servescout.run";
-const BATCH_KEY: &str = "servescout.batch";
+pub(super) const RUN_KEY: &str = "servescout.run";
 const STRATEGY_KEY: &str = "servescout.strategy";
 
 /// Evaluations committed together, in candidate order.
@@ -78,119 +79,192 @@ impl Batch {
             (STRATEGY_KEY, self.strategy.clone()),
             seal::open_entry(),
         ];
-        let bytes = parquet_bytes(&record, &footer)?;
-        seal::seal(bytes).ok_or_else(|| ArchiveError::Unstorable("the Parquet footer has no place for the seal".into()))
+        sealed(parquet_bytes(&record, &footer)?)
     }
 
     /// Reads a batch file and checks that it is whole, of this run and in its place.
     ///
     /// # Errors
     /// `Damaged` with the remedy; `Io` when the file cannot be opened.
-    pub(crate) fn read(
-        path: &Path,
-        index: u32,
-        study: &Study,
-        columns: &Columns,
-        fingerprint: &str,
-    ) -> Result<Batch, ArchiveError> {
-        let damaged = |damage, why: String| ArchiveError::Damaged {
-            damage,
-            path: path.to_path_buf(),
-            why,
-            remedy: format!(
-                "delete it and every batch file after it, then continue the run with --resume: batch {index} and later ones are simulated again"
-            ),
-        };
-        let torn = |why: String| damaged(Damage::Torn, why);
-        let bytes = std::fs::read(path).map_err(ArchiveError::io("read", path))?;
-        match seal::check(&bytes) {
-            Seal::Whole => {}
-            Seal::Absent if bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1") => {
-                return Err(damaged(
-                    Damage::Foreign,
-                    "has no seal: it was written by another program, or altered".into(),
-                ));
-            }
-            Seal::Broken | Seal::Absent => {
-                return Err(torn("is cut short or altered: it does not match its own checksum".into()));
-            }
+    pub(crate) fn read(path: &Path, index: u32, of: Of<'_>) -> Result<Batch, ArchiveError> {
+        let (mut footer, evaluations) = read_rows(path, index, &index.to_string(), of)?;
+        let strategy = footer.remove(STRATEGY_KEY).unwrap_or_default();
+        Ok(Batch { index, strategy, evaluations })
+    }
+}
+
+/// What a file of evaluations is of.
+#[derive(Clone, Copy)]
+pub(crate) struct Of<'a> {
+    pub study: &'a Study,
+    pub columns: &'a Columns,
+    pub ids: &'a Ids,
+    pub fingerprint: &'a str,
+}
+
+/// The error of a file that cannot be trusted, whose first batch is `index`.
+pub(super) fn damaged(path: &Path, index: u32, damage: Damage, why: String) -> ArchiveError {
+    ArchiveError::Damaged {
+        damage,
+        path: path.to_path_buf(),
+        why,
+        remedy: format!(
+            "delete it and every batch file after it, then continue the run with --resume: batch {index} and later ones are simulated again"
+        ),
+    }
+}
+
+/// A file's bytes with the seal in its place.
+pub(super) fn sealed(bytes: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+    seal::seal(bytes).ok_or_else(|| ArchiveError::Unstorable("the Parquet footer has no place for the seal".into()))
+}
+
+/// Footer and rows of a file of evaluations that begins with batch `index` and `says` to hold what its
+/// name says.
+///
+/// # Errors
+/// As [`Batch::read`].
+pub(super) fn read_rows(
+    path: &Path,
+    index: u32,
+    says: &str,
+    of: Of<'_>,
+) -> Result<(HashMap<String, String>, Vec<Evaluation>), ArchiveError> {
+    let damaged = |damage, why: String| damaged(path, index, damage, why);
+    let torn = |why: String| damaged(Damage::Torn, why);
+    let bytes = std::fs::read(path).map_err(ArchiveError::io("read", path))?;
+    match seal::check(&bytes) {
+        Seal::Whole => {}
+        Seal::Absent if bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1") => {
+            return Err(damaged(Damage::Foreign, "has no seal: it was written by another program, or altered".into()));
         }
-        let file = File::open(path).map_err(ArchiveError::io("open", path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-            .map_err(|e| torn(format!("is not a whole Parquet file ({e})")))?;
-        let footer: HashMap<String, String> = builder
-            .metadata()
-            .file_metadata()
-            .key_value_metadata()
-            .into_iter()
-            .flatten()
-            .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
-            .collect();
-        if footer.get(RUN_KEY).map(String::as_str) != Some(fingerprint) {
-            return Err(damaged(Damage::Foreign, "was written by another run than the one in manifest.toml".into()));
+        Seal::Broken | Seal::Absent => {
+            return Err(torn("is cut short or altered: it does not match its own checksum".into()));
         }
-        if footer.get(BATCH_KEY) != Some(&index.to_string()) {
-            let number = footer.get(BATCH_KEY).map_or("no batch", String::as_str);
-            return Err(damaged(Damage::Foreign, format!("holds batch {number}, but its name says batch {index}")));
+    }
+    let file = File::open(path).map_err(ArchiveError::io("open", path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(|e| torn(format!("is not a whole Parquet file ({e})")))?;
+    let footer: HashMap<String, String> = builder
+        .metadata()
+        .file_metadata()
+        .key_value_metadata()
+        .into_iter()
+        .flatten()
+        .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
+        .collect();
+    if footer.get(RUN_KEY).map(String::as_str) != Some(of.fingerprint) {
+        return Err(damaged(Damage::Foreign, "was written by another run than the one in manifest.toml".into()));
+    }
+    if footer.get(BATCH_KEY).map(String::as_str) != Some(says) {
+        let number = footer.get(BATCH_KEY).map_or("no batch", String::as_str);
+        return Err(damaged(Damage::Foreign, format!("holds batch {number}, but its name says batch {says}")));
+    }
+    if builder.schema().fields() != of.columns.schema().fields() {
+        return Err(damaged(Damage::Foreign, "has other columns than this study".into()));
+    }
+    let limits = Limits::of(bytes.len(), of.study);
+    let at_once = limits.rows_at_once(builder.metadata()).map_err(|why| damaged(Damage::Foreign, why))?;
+    let reader = builder.with_batch_size(at_once).build();
+    let mut reader = reader.map_err(|e| torn(format!("cannot be decoded ({e})")))?;
+    // A seal says that the bytes are as they were written, not who wrote them: the decoder trusts them
+    // more than that, and panics on some that were made to fit.
+    let mut next = || catch_unwind(AssertUnwindSafe(|| reader.next()));
+    let mut left = limits.most;
+    let mut evaluations = Vec::new();
+    while let Some(record) = next().map_err(|_| torn("cannot be decoded".into()))? {
+        let record = record.map_err(|e| torn(format!("cannot be decoded ({e})")))?;
+        left = limits.keep(left, &record).map_err(|why| damaged(Damage::Foreign, why))?;
+        append(&mut evaluations, &record, of).map_err(torn)?;
+    }
+    Ok((footer, evaluations))
+}
+
+/// Adds the rows of a record.
+fn append(to: &mut Vec<Evaluation>, record: &RecordBatch, of: Of<'_>) -> Result<(), String> {
+    let Of { study, columns, ids: ids_of, .. } = of;
+    let space = &study.space;
+    let column = |position: usize| record.column(position);
+    let named = |name: &str| record.column_by_name(name).ok_or(format!("has no column `{name}`"));
+    let mut levels: Vec<Vec<Option<u32>>> = Vec::with_capacity(space.knobs.len());
+    for knob in 0..space.knobs.len() {
+        levels.push(columns.knob_levels(space, knob, column(columns.first_knob() + knob)));
+    }
+    let ids = named("id")?.as_string::<i32>();
+    let violations = named("violation")?.as_primitive::<Float64Type>();
+    let reasons = named("reason")?.as_string::<i32>();
+    let fidelities = named("fidelity")?.as_string::<i32>();
+    let metrics: Vec<&Float64Array> =
+        (0..METRIC_COUNT).map(|metric| column(columns.first_metric() + metric).as_primitive::<Float64Type>()).collect();
+    to.reserve(record.num_rows());
+    for row in 0..record.num_rows() {
+        let mut candidate = Candidate { levels: vec![Candidate::ABSENT; space.knobs.len()].into() };
+        for (knob, column) in levels.iter().enumerate() {
+            let level = column[row].ok_or_else(|| {
+                format!("has a value of `{}` that the search space does not have", space.knobs[knob].name)
+            })?;
+            candidate.levels[knob] = level;
         }
-        if builder.schema().fields() != columns.schema().fields() {
-            return Err(damaged(Damage::Foreign, "has other columns than this study".into()));
+        if ids.value(row).as_bytes() != ids_of.of(&candidate) {
+            let (is, of) = (ids.value(row), space.id(&candidate));
+            return Err(format!("has a row {} whose knobs are those of {of}", is.escape_debug()));
         }
-        let reader = builder.build().map_err(|e| torn(format!("cannot be decoded ({e})")))?;
-        let strategy = footer.get(STRATEGY_KEY).cloned().unwrap_or_default();
-        let mut batch = Batch { index, strategy, evaluations: Vec::new() };
-        // A seal says that the bytes are as they were written, not who wrote them: the decoder trusts them
-        // more than that, and panics on some that were made to fit.
-        let records = catch_unwind(AssertUnwindSafe(|| reader.collect::<Result<Vec<_>, _>>()))
-            .map_err(|_| torn("cannot be decoded".into()))?
-            .map_err(|e| torn(format!("cannot be decoded ({e})")))?;
-        for record in records {
-            batch.append(&record, study, columns).map_err(torn)?;
-        }
-        Ok(batch)
+        let metric = |cells: &&Float64Array| if cells.is_null(row) { f64::NAN } else { cells.value(row) };
+        let metrics: Vec<f64> = metrics.iter().map(metric).collect();
+        to.push(Evaluation {
+            candidate,
+            objectives: study.objective_values(&metrics),
+            violation: violations.value(row),
+            metrics,
+            reason: (!reasons.is_null(row)).then(|| reasons.value(row).to_string()),
+            fidelity: fidelity_named(fidelities.value(row))?,
+            half_widths: columns.half_widths(record, row),
+        });
+    }
+    Ok(())
+}
+
+/// What a batch file may unfold to in memory: a dictionary with one long text that a million rows refer
+/// to takes a few kilobytes on disk.
+struct Limits {
+    file_bytes: usize,
+    /// Bytes that all rows may take together.
+    most: usize,
+    /// Bytes of one row, but for its reason.
+    row: usize,
+}
+
+impl Limits {
+    /// Bytes in memory for one in the file, and some that any file may have.
+    const UNFOLDING: usize = 50;
+    const ALLOWANCE: usize = 16 << 20;
+    /// Most that Snappy makes of a byte.
+    const SNAPPY: usize = 22;
+
+    fn of(file_bytes: usize, study: &Study) -> Limits {
+        let numbers = METRIC_COUNT + 2 * study.objectives.len();
+        let row = size_of::<Evaluation>() + 8 * numbers + size_of::<u32>() * study.space.knobs.len();
+        Limits { file_bytes, most: Self::UNFOLDING * file_bytes + Self::ALLOWANCE, row }
     }
 
-    fn append(&mut self, record: &RecordBatch, study: &Study, columns: &Columns) -> Result<(), String> {
-        let space = &study.space;
-        let column = |position: usize| record.column(position);
-        let named = |name: &str| record.column_by_name(name).ok_or(format!("has no column `{name}`"));
-        let mut levels: Vec<Vec<Option<u32>>> = Vec::with_capacity(space.knobs.len());
-        for knob in 0..space.knobs.len() {
-            levels.push(columns.knob_levels(space, knob, column(columns.first_knob() + knob)));
+    /// Rows to decode at a time, so few that even if all had the longest text they would not be too large.
+    fn rows_at_once(&self, metadata: &ParquetMetaData) -> Result<usize, String> {
+        let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+        if let Some(other) = chunks.clone().find(|c| c.compression() != Compression::SNAPPY) {
+            return Err(format!("is compressed with {}, not Snappy: another program wrote it", other.compression()));
         }
-        let ids = named("id")?.as_string::<i32>();
-        let violations = named("violation")?.as_primitive::<Float64Type>();
-        let reasons = named("reason")?.as_string::<i32>();
-        let fidelities = named("fidelity")?.as_string::<i32>();
-        for row in 0..record.num_rows() {
-            let mut candidate = Candidate { levels: vec![Candidate::ABSENT; space.knobs.len()].into() };
-            for (knob, column) in levels.iter().enumerate() {
-                let level = column[row].ok_or_else(|| {
-                    format!("has a value of `{}` that the search space does not have", space.knobs[knob].name)
-                })?;
-                candidate.levels[knob] = level;
-            }
-            let id = space.id(&candidate);
-            if ids.value(row) != id {
-                return Err(format!("has a row {} whose knobs are those of {id}", ids.value(row)));
-            }
-            let metrics: Vec<f64> = (0..METRIC_COUNT)
-                .map(|metric| {
-                    let cells = column(columns.first_metric() + metric).as_primitive::<Float64Type>();
-                    if cells.is_null(row) { f64::NAN } else { cells.value(row) }
-                })
-                .collect();
-            self.evaluations.push(Evaluation {
-                candidate,
-                objectives: study.objective_values(&metrics),
-                violation: violations.value(row),
-                metrics,
-                reason: (!reasons.is_null(row)).then(|| reasons.value(row).to_string()),
-                fidelity: fidelity_named(fidelities.value(row))?,
-                half_widths: columns.half_widths(record, row),
-            });
-        }
-        Ok(())
+        let texts = chunks.filter(|c| c.column_type() == Type::BYTE_ARRAY);
+        let longest = texts.map(|c| usize::try_from(c.compressed_size()).unwrap_or(0)).max().unwrap_or(0);
+        Ok((self.most / (Self::SNAPPY * longest.max(1))).clamp(1, 1024))
+    }
+
+    /// What is left of the room for rows after some more.
+    fn keep(&self, left: usize, record: &RecordBatch) -> Result<usize, String> {
+        let reasons = record.column_by_name("reason").map_or(0, |texts| texts.as_string::<i32>().values().len());
+        left.checked_sub(record.num_rows() * self.row + reasons).ok_or_else(|| {
+            let Limits { file_bytes, .. } = self;
+            format!("unfolds to more than {} times its {file_bytes} bytes: no search wrote it", Self::UNFOLDING)
+        })
     }
 }
 

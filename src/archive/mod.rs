@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! results/<name>-<utc>/  manifest.toml             space, seed, version, trace SHA-256, host, times
-//!                        evaluations/batch-*.parquet   one row per candidate, one file per batch
+//!                        evaluations/batch-*.parquet   one row per candidate, one file per batch,
+//!                        evaluations/batches-*.parquet or for many small batches together
 //!                        frontier.{csv,parquet}    the non-dominated feasible candidates
 //! ```
 //!
@@ -17,6 +18,7 @@ mod columns;
 mod csv;
 mod error;
 mod files;
+mod listing;
 mod lock;
 mod manifest;
 mod requests;
@@ -24,6 +26,7 @@ mod run_dir;
 mod seal;
 mod table;
 mod timeline;
+mod volume;
 
 pub use batch::Batch;
 pub use clock::{Utc, default_run_path};

@@ -1,22 +1,27 @@
 //! A run directory: created, written batch by batch, opened again, continued.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use rustc_hash::FxHashSet;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use rayon::prelude::*;
+use rustc_hash::FxBuildHasher;
 use sha2::{Digest, Sha256};
 
-use super::batch::hex;
-use super::files::{PARTIAL, create_directory, remove_leftovers};
+use super::batch::{Of, hex};
+use super::files::{PARTIAL, create_directory, remove_leftovers, sync_directory};
+use super::listing::Listing;
 use super::lock::Lock;
 use super::manifest::{FORMAT, Manifest, Run, Session, SpaceEntry, TimingEntry, WorkloadEntry};
 use super::table::frontier_rows;
+use super::volume::Volume;
 use super::{ArchiveError, Batch, Columns, Damage, Table, Utc, write_atomic};
 use crate::search::Evaluation;
 use crate::space::study::relative_path;
-use crate::space::{self, Study};
+use crate::space::{self, Candidate, Study};
 
 /// The conditions of a run that the study does not say.
 #[derive(Clone, Debug)]
@@ -179,7 +184,9 @@ impl RunDir {
         let evaluations = path.join(EVALUATIONS);
         create_directory(&evaluations)?;
         remove_leftovers(path)?;
-        let batches_before = run.batch_files()?.len() as u32;
+        let files = Listing::of(&evaluations)?;
+        files.remove_folded()?;
+        let batches_before = files.count();
         run.manifest.run.complete_batches = None;
         run.manifest.sessions.push(session(now, threads, batches_before));
         run.manifest.write(path)?;
@@ -246,7 +253,39 @@ impl RunDir {
         assert!(self.lock.is_some(), "a run opened for reading is not written");
         let columns = Columns::of(study)?;
         let bytes = batch.to_parquet(study, &columns, &self.manifest.run.fingerprint)?;
-        write_atomic(&self.path.join(EVALUATIONS).join(Batch::file_name(batch.index)), &bytes)
+        write_atomic(&self.evaluations().join(Batch::file_name(batch.index)), &bytes)?;
+        self.fold(study, batch.index + 1)
+    }
+
+    /// Does what a killed process left undone; before more is committed to a run that is continued.
+    ///
+    /// # Errors
+    /// As [`RunDir::batches`], of the batches concerned; `Io`.
+    pub fn tidy(&self, study: &Study) -> Result<(), ArchiveError> {
+        self.fold(study, Listing::of(&self.evaluations())?.count())
+    }
+
+    /// Writes the last full volume of the first `batches` batches, unless it is there, and removes the
+    /// files of the batches that it holds.
+    ///
+    /// # Errors
+    /// As [`RunDir::batches`], of those batches; `Io`.
+    fn fold(&self, study: &Study, batches: u32) -> Result<(), ArchiveError> {
+        let Some(volume) = Volume::ending_before(batches, self.manifest.run.batch) else { return Ok(()) };
+        let directory = self.evaluations();
+        if !directory.join(Batch::file_name(volume.first)).is_file() {
+            return Ok(());
+        }
+        let (columns, ids) = (Columns::of(study)?, study.space.ids());
+        let of = Of { study, columns: &columns, ids: &ids, fingerprint: &self.manifest.run.fingerprint };
+        let path = |index| directory.join(Batch::file_name(index));
+        let parts: Result<Vec<_>, _> = volume.batches().map(|index| Batch::read(&path(index), index, of)).collect();
+        write_atomic(&directory.join(volume.file_name()), &volume.to_parquet(&parts?, of)?)?;
+        // The first comes last: as long as it is there, this is not done.
+        for path in volume.batches().rev().map(path) {
+            fs::remove_file(&path).map_err(ArchiveError::io("remove", &path))?;
+        }
+        sync_directory(&directory)
     }
 
     /// All batches, in order, each checked to be whole, of this run and in its place.
@@ -261,28 +300,26 @@ impl RunDir {
                 why: "was made with another search space than the one given".into(),
             });
         }
-        let columns = Columns::of(study)?;
-        let files = self.batch_files()?;
-        let expected = self.manifest.run.complete_batches.unwrap_or(0).max(files.len() as u32);
-        let mut batches = Vec::with_capacity(files.len());
-        let mut seen = FxHashSet::default();
-        for index in 0..expected {
-            let path = self.path.join(EVALUATIONS).join(Batch::file_name(index));
-            if !files.contains_key(&index) {
-                return Err(self.missing(index, path, &files));
-            }
-            let batch = Batch::read(&path, index, study, &columns, &self.manifest.run.fingerprint)?;
-            if let Some(twin) = batch.evaluations.iter().find(|e| !seen.insert(e.candidate.clone())) {
-                return Err(ArchiveError::Damaged {
-                    damage: Damage::Foreign,
-                    path,
-                    why: format!("repeats candidate {} of an earlier batch", study.space.id(&twin.candidate)),
-                    remedy: "delete it and every batch file after it, then continue the run with --resume".into(),
-                });
-            }
-            batches.push(batch);
+        let (columns, ids) = (Columns::of(study)?, study.space.ids());
+        let of = Of { study, columns: &columns, ids: &ids, fingerprint: &self.manifest.run.fingerprint };
+        let files = Listing::of(&self.evaluations())?;
+        let sources = files.sources(self.manifest.run.complete_batches.unwrap_or(0).max(files.count()))?;
+        // Of several errors the first is told, on any number of threads.
+        let read: Vec<_> = sources.into_par_iter().map(|source| source.read(&self.evaluations(), of)).collect();
+        let batches = read.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        if let Some((index, twin)) = first_repeated(&batches) {
+            return Err(ArchiveError::Damaged {
+                damage: Damage::Foreign,
+                path: files.path_of(index),
+                why: format!("repeats candidate {} of an earlier batch", study.space.id(twin)),
+                remedy: "delete it and every batch file after it, then continue the run with --resume".into(),
+            });
         }
         Ok(batches)
+    }
+
+    fn evaluations(&self) -> PathBuf {
+        self.path.join(EVALUATIONS)
     }
 
     /// The study that the run searches, out of its manifest.
@@ -336,43 +373,14 @@ impl RunDir {
         wall_s: f64,
         now: SystemTime,
     ) -> Result<(), ArchiveError> {
-        self.manifest.run.complete_batches = if complete { Some(self.batch_files()?.len() as u32) } else { None };
+        self.manifest.run.complete_batches =
+            if complete { Some(Listing::of(&self.evaluations())?.count()) } else { None };
         if let Some(session) = self.manifest.sessions.last_mut() {
             session.finished_utc = Some(Utc::of(now).to_string());
             session.wall_s = Some(wall_s);
             session.evaluated = Some(evaluated);
         }
         self.manifest.write(&self.path)
-    }
-
-    /// Batch files by number.
-    fn batch_files(&self) -> Result<BTreeMap<u32, PathBuf>, ArchiveError> {
-        let directory = self.path.join(EVALUATIONS);
-        let entries = fs::read_dir(&directory).map_err(ArchiveError::io("list", &directory))?;
-        let mut files = BTreeMap::new();
-        for entry in entries {
-            let path = entry.map_err(ArchiveError::io("list", &directory))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if let Some(index) = Batch::parse_file_name(&name) {
-                files.insert(index, path);
-            }
-        }
-        Ok(files)
-    }
-
-    fn missing(&self, index: u32, path: PathBuf, files: &BTreeMap<u32, PathBuf>) -> ArchiveError {
-        let later: Vec<String> = files.range(index..).map(|(&i, _)| Batch::file_name(i)).collect();
-        let (why, remedy) = match later.as_slice() {
-            [] => (
-                "is missing although manifest.toml says that the run is complete".to_string(),
-                "put it back, or continue the run with --resume, which simulates it again".to_string(),
-            ),
-            [first, ..] => (
-                format!("is missing although {first} is there"),
-                format!("put it back, or delete {} and continue the run with --resume", later.join(", ")),
-            ),
-        };
-        ArchiveError::Damaged { damage: Damage::Missing, path, why, remedy }
     }
 }
 
@@ -390,6 +398,26 @@ fn is_new(path: &Path, files: &[(&str, Vec<u8>)]) -> Result<bool, ArchiveError> 
         }
     }
     Ok(true)
+}
+
+/// The first candidate that came before, and its batch.
+fn first_repeated(batches: &[Batch]) -> Option<(u32, &Candidate)> {
+    let all = batches.iter().map(|b| b.evaluations.len()).sum();
+    let hash = |candidate: &Candidate| FxBuildHasher.hash_one(candidate);
+    let mut seen: HashTable<&Candidate> = HashTable::with_capacity(all);
+    batches.iter().find_map(|batch| {
+        let mut candidates = batch.evaluations.iter().map(|e| &e.candidate);
+        let repeated = candidates.find(|candidate| {
+            match seen.entry(hash(candidate), |other| other == candidate, |other| hash(other)) {
+                Entry::Occupied(_) => true,
+                Entry::Vacant(place) => {
+                    place.insert(*candidate);
+                    false
+                }
+            }
+        });
+        repeated.map(|candidate| (batch.index, candidate))
+    })
 }
 
 fn session(now: SystemTime, threads: usize, batches_before: u32) -> Session {

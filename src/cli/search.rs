@@ -92,7 +92,9 @@ pub fn run(args: &SearchArgs) -> Result<Exit, CliError> {
             run.check_workload(&workload.source, &workload.sha256)?;
             run.check_timing(&evaluator.timing_provenance())?;
             first = warm_start::stored(run.path(), &study)?;
-            RunDir::resume(run.path(), threads, SystemTime::now())?
+            let run = RunDir::resume(run.path(), threads, SystemTime::now())?;
+            run.tidy(&study)?;
+            run
         }
         None => {
             let now = SystemTime::now();

@@ -11,6 +11,7 @@ pub mod kv;
 pub mod metrics;
 pub mod metrics_reference;
 pub mod outcome;
+pub(crate) mod pages;
 pub mod planner;
 pub mod request;
 pub mod router;

@@ -157,7 +157,7 @@ mod tests {
     fn large_ids_among_others_keep_their_own() {
         let mut ids = Interner::default();
         let (mut wanted, mut known) = (Vec::new(), FxHashMap::default());
-        let raw = |n: u64| if n % 7 == 0 { n } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63 };
+        let raw = |n: u64| if n.is_multiple_of(7) { n } else { n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1 << 63 };
         for n in (0..5000).chain(2000..3000) {
             let next = known.len() as u32;
             wanted.push((n, *known.entry(raw(n)).or_insert(next)));

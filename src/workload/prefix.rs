@@ -379,7 +379,15 @@ mod tests {
             w.contents.push_run(crate::workload::Run { first: session * 10_000, len: blocks });
             w.contents.end_prompt();
             let (input_tokens, output_tokens, row, session) = (blocks * 16, 1, i as u32, i as u32);
-            w.requests.push(Request { arrival_ms: 0.0, delay_ms: 0.0, input_tokens, output_tokens, session, turn: 0, row });
+            w.requests.push(Request {
+                arrival_ms: 0.0,
+                delay_ms: 0.0,
+                input_tokens,
+                output_tokens,
+                session,
+                turn: 0,
+                row,
+            });
             w.session_requests.push(row);
             w.session_offsets.push(row + 1);
             w.session_names.push(String::new());

@@ -176,6 +176,9 @@ mod tests {
             trie.path(last, &mut path);
             path.iter().map(|&edge| trie.end(edge)).collect::<Vec<_>>()
         };
-        assert_eq!([ends(0), ends(1), ends(2), ends(3), ends(4)], [vec![3, 5], vec![3, 5], vec![3], vec![3, 4], vec![1]]);
+        assert_eq!(
+            [ends(0), ends(1), ends(2), ends(3), ends(4)],
+            [vec![3, 5], vec![3, 5], vec![3], vec![3, 4], vec![1]]
+        );
     }
 }

@@ -19,6 +19,7 @@ use std::cell::RefCell;
 
 use rustc_hash::FxHashMap;
 
+use crate::twin::pages::Pages;
 use crate::workload::prefix::BlockPaths;
 
 const NIL: u32 = u32::MAX;
@@ -50,7 +51,8 @@ pub struct KvPool {
     total: u32,
     free: u32,
     inactive: u32,
-    heads: Vec<u32>,
+    /// First extent of each segment of which any block is here.
+    heads: Pages,
     extents: Vec<Extent>,
     spare: Vec<u32>,
     lru_head: u32,
@@ -95,7 +97,7 @@ impl KvPool {
             total: blocks,
             free: blocks,
             inactive: 0,
-            heads: vec![NIL; segments],
+            heads: Pages::new(segments),
             extents: Vec::new(),
             spare: Vec::new(),
             lru_head: NIL,
@@ -172,7 +174,7 @@ impl KvPool {
 
     fn scan(&self, segment: u32, want: u32, hit: &mut Hit) -> u32 {
         let mut got = 0;
-        let mut e = self.heads[segment as usize];
+        let mut e = self.heads.get(segment);
         while e != NIL && got < want {
             let extent = &self.extents[e as usize];
             let take = extent.len.min(want - got);
@@ -222,7 +224,7 @@ impl KvPool {
 
     fn resident(&self, segment: u32) -> u32 {
         let mut blocks = 0;
-        let mut e = self.heads[segment as usize];
+        let mut e = self.heads.get(segment);
         while e != NIL {
             blocks += self.extents[e as usize].len;
             e = self.extents[e as usize].sibling;
@@ -247,7 +249,7 @@ impl KvPool {
     }
 
     fn pin_segment(&mut self, segment: u32, mut left: u32) {
-        let mut e = self.heads[segment as usize];
+        let mut e = self.heads.get(segment);
         while left > 0 {
             if self.extents[e as usize].len > left {
                 self.split(e, left);
@@ -304,7 +306,7 @@ impl KvPool {
     }
 
     fn hold_in_segment(&mut self, segment: u32, from: u32, to: u32) {
-        let mut e = self.heads[segment as usize];
+        let mut e = self.heads.get(segment);
         while e != NIL && self.extents[e as usize].start < to {
             let extent = self.extents[e as usize];
             let end = extent.start + extent.len;
@@ -361,7 +363,7 @@ impl KvPool {
 
     fn register_segment(&mut self, request: u32, segment: u32, from: u32, to: u32) {
         self.note(segment);
-        let (mut resident, mut last, mut e) = (0, NIL, self.heads[segment as usize]);
+        let (mut resident, mut last, mut e) = (0, NIL, self.heads.get(segment));
         while e != NIL {
             resident += self.extents[e as usize].len;
             last = e;
@@ -397,7 +399,7 @@ impl KvPool {
             Extent { segment, start: resident, len: to - resident, refs: 1, prev: NIL, next: NIL, sibling: NIL };
         let e = self.new_extent(extent);
         if last == NIL {
-            self.heads[segment as usize] = e;
+            self.heads.set(segment, e);
         } else {
             self.extents[last as usize].sibling = e;
         }
@@ -432,7 +434,7 @@ impl KvPool {
     }
 
     fn release_segment(&mut self, segment: u32, held: u32, copies: &mut Vec<u32>) {
-        let mut e = self.heads[segment as usize];
+        let mut e = self.heads.get(segment);
         if e != NIL && copies.is_empty() && self.extents[e as usize].sibling == NIL {
             return self.unref(e);
         }
@@ -634,12 +636,12 @@ impl KvPool {
     }
 
     fn replace_in_chain(&mut self, old: u32, new: u32) {
-        let segment = self.extents[old as usize].segment as usize;
-        if self.heads[segment] == old {
-            self.heads[segment] = new;
+        let segment = self.extents[old as usize].segment;
+        if self.heads.get(segment) == old {
+            self.heads.set(segment, new);
             return;
         }
-        let mut e = self.heads[segment];
+        let mut e = self.heads.get(segment);
         while self.extents[e as usize].sibling != old {
             e = self.extents[e as usize].sibling;
         }
@@ -662,7 +664,7 @@ impl KvPool {
         assert_eq!(cached, self.inactive, "inactive blocks are those in the LRU list");
         assert_eq!(self.lru_tail, previous);
         assert!(self.free + self.inactive <= self.total);
-        for &head in &self.heads {
+        for head in self.heads.values() {
             let (mut at, mut e) = (0, head);
             while e != NIL {
                 let extent = &self.extents[e as usize];

@@ -1,16 +1,15 @@
 //! A table of counts per prefix segment and worker, kept by rows: one look-up answers a question about
 //! every worker at once.
 
+use crate::twin::pages::{NONE, Pages};
 use crate::workload::prefix::BlockPaths;
-
-const NONE: u32 = u32::MAX;
 
 /// Counts per segment (row) and worker (column). Rows of zeros take no memory.
 #[derive(Debug, Default)]
 pub struct Rows {
     columns: usize,
     /// Row of each segment.
-    row_of: Vec<u32>,
+    row_of: Pages,
     /// Rows, one after the other.
     counts: Vec<u32>,
     /// Columns of each row that are not zero.
@@ -37,20 +36,14 @@ impl Rows {
 
     /// The row of a segment; none when it is all zeros.
     pub fn get(&self, segment: u32) -> Option<&[u32]> {
-        let &row = self.row_of.get(segment as usize)?;
+        let row = self.row_of.get(segment);
         (row != NONE).then(|| &self.counts[row as usize * self.columns..(row as usize + 1) * self.columns])
     }
 
     /// Sets one count; the value before.
     pub fn set(&mut self, segment: u32, column: usize, count: u32) -> u32 {
         debug_assert!(column < self.columns);
-        if self.row_of.len() <= segment as usize {
-            if count == 0 {
-                return 0;
-            }
-            self.row_of.resize(segment as usize + 1, NONE);
-        }
-        let mut row = self.row_of[segment as usize];
+        let mut row = self.row_of.get(segment);
         if row == NONE {
             if count == 0 {
                 return 0;
@@ -62,7 +55,7 @@ impl Rows {
         let filled = &mut self.filled[row as usize];
         *filled = *filled + u32::from(count > 0) - u32::from(before > 0);
         if *filled == 0 {
-            self.row_of[segment as usize] = NONE;
+            self.row_of.set(segment, NONE);
             self.spare.push(row);
         }
         before
@@ -90,7 +83,7 @@ impl Rows {
             self.filled.len() as u32 - 1
         });
         self.segment_of[row as usize] = segment;
-        self.row_of[segment as usize] = row;
+        self.row_of.set(segment, row);
         row
     }
 
