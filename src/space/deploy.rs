@@ -357,7 +357,7 @@ mod tests {
                 super::super::pools::roles(n);
             }),
         ] {
-            let Kind::Choice { legal, .. } = schema::knob(knob).unwrap().kind else { panic!("{knob} is no choice") };
+            let Kind::Choice { legal } = schema::knob(knob).unwrap().kind else { panic!("{knob} is no choice") };
             assert!(!legal.is_empty());
             legal.iter().for_each(|name| understand(name));
         }

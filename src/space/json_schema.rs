@@ -132,7 +132,7 @@ fn scalar(kind: Kind) -> Json {
             let least = if open { "exclusiveMinimum" } else { "minimum" };
             json!({ "type": "number", least: min, "maximum": max })
         }
-        Kind::Choice { legal, .. } => json!({ "type": "string", "enum": legal }),
+        Kind::Choice { legal } => json!({ "type": "string", "enum": legal }),
         // Aliases, and labels of described models, are legal too.
         Kind::Name(catalogue) => json!({ "type": "string", "examples": (catalogue.names)() }),
         Kind::FileName => json!({ "type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$" }),

@@ -157,13 +157,7 @@ fn type_cell(kind: Kind, power_of_two: bool) -> String {
             format!("number {from} {min}{most}")
         }
         Kind::Bool => "`true` or `false`".into(),
-        Kind::Choice { legal, later } => {
-            let mut cell = legal.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
-            if !later.is_empty() {
-                let _ = write!(cell, " (later: {})", later.join(", "));
-            }
-            cell
-        }
+        Kind::Choice { legal } => legal.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", "),
         Kind::Name(catalogue) => format!("name of a {}", catalogue.what),
         Kind::Label => "text".into(),
         Kind::FileName => "name".into(),

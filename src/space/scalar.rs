@@ -54,7 +54,7 @@ fn value(raw: &Raw, rule: Rule<'_>) -> Result<Value, Finding> {
         }
         (Kind::Real { .. }, Raw::Real(v)) => real(*v, rule),
         (Kind::Real { .. }, Raw::Int(v)) => real(*v as f64, rule),
-        (Kind::Choice { legal, later }, Raw::Text(v)) => choice(v, legal, later, rule),
+        (Kind::Choice { legal }, Raw::Text(v)) => choice(v, legal, rule),
         (Kind::Name(catalogue), Raw::Text(v)) if (catalogue.has)(v) => Ok(Value::Text(v.clone())),
         (Kind::Name(catalogue), Raw::Text(v)) => {
             let names = (catalogue.names)();
@@ -84,19 +84,13 @@ fn real(v: f64, rule: Rule<'_>) -> Result<Value, Finding> {
     Ok(Value::Real(v + 0.0))
 }
 
-fn choice(v: &str, legal: &[&str], later: &[&str], rule: Rule<'_>) -> Result<Value, Finding> {
+fn choice(v: &str, legal: &[&str], rule: Rule<'_>) -> Result<Value, Finding> {
     let path = rule.path;
     if legal.contains(&v) {
         return Ok(Value::Text(v.to_owned()));
     }
-    if later.contains(&v) {
-        let what = format!("`{path}` = \"{v}\" is known, but this version does not simulate it yet");
-        let what = if path.starts_with("search.") { what.replace("simulate", "have") } else { what };
-        return Err(Finding::new(what, "it is refused rather than ignored", one_of(legal)));
-    }
-    let known: Vec<&str> = legal.iter().chain(later).copied().collect();
     let what = format!("`{path}` cannot be \"{v}\"");
-    Err(Finding::new(what, format!("it is one of {}", list(&known)), did_you_mean(v, legal)))
+    Err(Finding::new(what, format!("it is one of {}", list(legal)), did_you_mean(v, legal)))
 }
 
 /// Longest `study.name`, in characters.
@@ -207,7 +201,7 @@ fn example(rule: Rule<'_>) -> String {
         Kind::Bool => "true".to_owned(),
         Kind::Int { min, .. } => min.max(1).to_string(),
         Kind::Real { min, max, .. } => Value::Real(if max <= 1.0 { max / 2.0 } else { min.max(1.0) }).to_toml(),
-        Kind::Choice { legal, .. } => return one_of(legal),
+        Kind::Choice { legal } => return one_of(legal),
         Kind::Name(catalogue) => return one_of(&(catalogue.names)()),
         Kind::Label => "\"my-model\"".to_owned(),
         Kind::FileName => "\"my-study\"".to_owned(),

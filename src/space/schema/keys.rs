@@ -126,7 +126,6 @@ const OTHERS: &[Key] = &[
     choice(
         "timing.kind",
         &["surface", "perfdb", "roofline", "polynomial", "fixed"],
-        &[],
         value(Literal::Text("surface")),
         "`surface`: measured tables, and the roofline where nothing was measured; `perfdb`: the same out of the tables of your own aiconfigurator-core (`servescout timing import`); `roofline`: physics of the model on the GPU, an estimate; `polynomial`: the peer simulator's default, the same for every model, GPU and shape; `fixed`: constant times.",
     ),
@@ -241,7 +240,6 @@ const OTHERS: &[Key] = &[
     choice(
         "faults.after_death",
         &["restart", "gone"],
-        &[],
         value(Literal::Text("restart")),
         "Whether another worker starts at once on the GPUs of a dead one, or they are given back.",
     ),
@@ -309,7 +307,6 @@ const OTHERS: &[Key] = &[
     choice(
         "search.strategy",
         &["auto", "bayesian", "coordinate", "genetic", "sobol", "random", "grid"],
-        &[],
         value(Literal::Text("auto")),
         "Who proposes candidates.",
     ),
@@ -333,7 +330,6 @@ const OTHERS: &[Key] = &[
     choice(
         "search.ladder",
         &["auto", "on", "off"],
-        &[],
         value(Literal::Text("auto")),
         "Look at each candidate through windows of the workload first, and simulate whole only what could still be on the frontier. `auto`: in open loop from 50,000 requests. Whatever is on the frontier or the shortlist was simulated whole.",
     ),

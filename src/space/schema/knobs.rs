@@ -82,7 +82,7 @@ const fn joined<const N: usize>(parts: [&[KnobRow]; 6]) -> [KnobRow; N] {
 const SHAPE: &[KnobRow] = &[
     KnobRow {
         name: "deployment.mode",
-        kind: Kind::Choice { legal: &["aggregated", "disaggregated"], later: &[] },
+        kind: Kind::Choice { legal: &["aggregated", "disaggregated"] },
         fallback: Fallback::Value(Literal::Text("aggregated")),
         block: "shape",
         doc: "Whether every worker both prefills and decodes, or some compute prompts and hand them over to others that generate. Both in a list are searched in one study.",
@@ -90,7 +90,7 @@ const SHAPE: &[KnobRow] = &[
     },
     KnobRow {
         name: "engine.backend",
-        kind: Kind::Choice { legal: &["vllm", "sglang", "trtllm"], later: &[] },
+        kind: Kind::Choice { legal: &["vllm", "sglang", "trtllm"] },
         fallback: Fallback::Value(Literal::Text("vllm")),
         block: "shape",
         doc: "Serving engine whose scheduler is simulated.",
@@ -191,7 +191,7 @@ const ENGINE: &[KnobRow] = &[
     },
     KnobRow {
         name: "engine.preemption",
-        kind: Kind::Choice { legal: &["lifo", "fifo"], later: &[] },
+        kind: Kind::Choice { legal: &["lifo", "fifo"] },
         fallback: Fallback::Value(Literal::Text("lifo")),
         block: "limits",
         active: &[Active::Is("engine.backend", &["vllm"])],
@@ -200,7 +200,7 @@ const ENGINE: &[KnobRow] = &[
     },
     KnobRow {
         name: "engine.admission",
-        kind: Kind::Choice { legal: &["whole_sequence", "first_chunk"], later: &[] },
+        kind: Kind::Choice { legal: &["whole_sequence", "first_chunk"] },
         fallback: Fallback::Value(Literal::Text("whole_sequence")),
         block: "limits",
         active: &[
@@ -213,7 +213,7 @@ const ENGINE: &[KnobRow] = &[
     },
     KnobRow {
         name: "engine.waiting_order",
-        kind: Kind::Choice { legal: &["fifo", "longest_prefix"], later: &[] },
+        kind: Kind::Choice { legal: &["fifo", "longest_prefix"] },
         fallback: Fallback::Value(Literal::Text("fifo")),
         block: "limits",
         active: &[Active::Is("engine.backend", &["sglang"]), Active::On("engine.prefix_caching")],
@@ -277,7 +277,7 @@ const ENGINE: &[KnobRow] = &[
 const ROUTER: &[KnobRow] = &[
     KnobRow {
         name: "planner.policy",
-        kind: Kind::Choice { legal: &["off", "load", "sla", "predictive", "hybrid"], later: &[] },
+        kind: Kind::Choice { legal: &["off", "load", "sla", "predictive", "hybrid"] },
         fallback: Fallback::Value(Literal::Text("off")),
         block: "planner",
         doc: "How workers are added and taken away: `load` by thresholds of queues and KV use; `sla` by TTFT and ITL as regressions of past passes foretell them; `predictive` by the workers that the forecast demand of the next window needs; `hybrid` by both, the forecast setting the fewest workers that `sla` may leave.",
@@ -296,7 +296,6 @@ const ROUTER: &[KnobRow] = &[
                 "two_tier",
                 "expression",
             ],
-            later: &[],
         },
         fallback: Fallback::Value(Literal::Text("round_robin")),
         block: "router",
@@ -316,7 +315,6 @@ const ROUTER: &[KnobRow] = &[
         name: "router.decode_policy",
         kind: Kind::Choice {
             legal: &["round_robin", "random", "least_loaded", "power_of_two", "kv", "lmetric", "two_tier"],
-            later: &[],
         },
         fallback: Fallback::Unset("`router.policy`"),
         block: "router",
@@ -430,7 +428,7 @@ const ROUTER: &[KnobRow] = &[
     },
     KnobRow {
         name: "router.admission",
-        kind: Kind::Choice { legal: &["off", "queue", "reject"], later: &[] },
+        kind: Kind::Choice { legal: &["off", "queue", "reject"] },
         fallback: Fallback::Value(Literal::Text("off")),
         block: "router",
         doc: "What happens to a request whose first token is projected to come later than `router.admission_ttft_ms` on every worker: nothing, it waits at the router, or it is refused.",
@@ -448,7 +446,7 @@ const ROUTER: &[KnobRow] = &[
     },
     KnobRow {
         name: "router.queue_policy",
-        kind: Kind::Choice { legal: &["fcfs", "lcfs", "wspt"], later: &[] },
+        kind: Kind::Choice { legal: &["fcfs", "lcfs", "wspt"] },
         fallback: Fallback::Value(Literal::Text("fcfs")),
         block: "router",
         active: &[Active::IsOrGiven("router.admission", &["queue"], "router.queue_threshold")],

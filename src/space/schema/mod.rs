@@ -67,10 +67,9 @@ pub enum Kind {
         max: f64,
         open: bool,
     },
-    /// One of `legal`; those of `later` are known, but refused by this version.
+    /// One of `legal`.
     Choice {
         legal: &'static [&'static str],
-        later: &'static [&'static str],
     },
     /// A name out of a catalogue.
     Name(Catalogue),

@@ -26,11 +26,10 @@ pub(super) const MODEL: &[Key] = &[
     choice(
         "model.dtype",
         &["bf16", "fp8", "nvfp4", "mxfp4"],
-        &[],
         Fallback::Unset("the format of the named repository; `bf16` for an architecture"),
         "Number format of the weights.",
     ),
-    choice("model.kv_dtype", &["bf16", "fp8"], &[], value(Literal::Text("bf16")), "Number format of the KV cache."),
+    choice("model.kv_dtype", &["bf16", "fp8"], value(Literal::Text("bf16")), "Number format of the KV cache."),
     int("model.architecture.layers", 1, SIZE, REQUIRED, "", "Transformer layers (`num_hidden_layers`)."),
     int("model.architecture.hidden", 1, SIZE, REQUIRED, "", "Width of the residual stream (`hidden_size`)."),
     int("model.architecture.heads", 1, SIZE, REQUIRED, "", "Query heads (`num_attention_heads`)."),
@@ -66,7 +65,6 @@ pub(super) const MODEL: &[Key] = &[
     choice(
         ATTENTION,
         &["gqa", "sliding_window", "mla"],
-        &[],
         value(Literal::Text("gqa")),
         "Grouped queries, grouped queries with windowed layers, or multi-head latent attention.",
     ),

@@ -53,7 +53,7 @@ pub(super) const PLANNER: &[KnobRow] = &[
     },
     KnobRow {
         name: "planner.thresholds",
-        kind: Kind::Choice { legal: &["throughput", "latency", "custom"], later: &[] },
+        kind: Kind::Choice { legal: &["throughput", "latency", "custom"] },
         fallback: Fallback::Value(Literal::Text("throughput")),
         active: THRESHOLDS,
         doc: "When load is high or low: `throughput` fills workers (prefill 1 and 0.1, decode 1 and 0.6), `latency` keeps queues short (prefill 0.1 and 0, decode 0.4 and 0.1), `custom` takes the four knobs below.",
@@ -121,7 +121,7 @@ pub(super) const PLANNER: &[KnobRow] = &[
     },
     KnobRow {
         name: "planner.predictor",
-        kind: Kind::Choice { legal: &["constant", "holt", "kalman", "seasonal"], later: &[] },
+        kind: Kind::Choice { legal: &["constant", "holt", "kalman", "seasonal"] },
         fallback: Fallback::Value(Literal::Text("constant")),
         active: THROUGHPUT_LOOP,
         doc: "How the next window is foretold: as the last; by Holt's linear trend; by a Kalman filter of level and trend; as one season ago, scaled to the present level.",

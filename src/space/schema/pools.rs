@@ -159,7 +159,7 @@ pub(super) const POOLS: &[KnobRow] = &[
     },
     KnobRow {
         name: "transfer.charge",
-        kind: Kind::Choice { legal: &["destination_missing", "full_prompt"], later: &[] },
+        kind: Kind::Choice { legal: &["destination_missing", "full_prompt"] },
         fallback: Fallback::Value(Literal::Text("destination_missing")),
         block: "split",
         active: LIMITED,

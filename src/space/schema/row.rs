@@ -38,11 +38,10 @@ pub(super) const fn flag(path: &'static str, fallback: Fallback, doc: &'static s
 pub(super) const fn choice(
     path: &'static str,
     legal: &'static [&'static str],
-    later: &'static [&'static str],
     fallback: Fallback,
     doc: &'static str,
 ) -> Key {
-    Key { path, kind: Kind::Choice { legal, later }, fallback, doc, ..DEFAULT }
+    Key { path, kind: Kind::Choice { legal }, fallback, doc, ..DEFAULT }
 }
 
 pub(super) const fn value(literal: Literal) -> Fallback {

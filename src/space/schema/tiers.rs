@@ -44,7 +44,7 @@ pub(super) const TIERS: &[KnobRow] = &[
     },
     KnobRow {
         name: "kv.host_scope",
-        kind: Kind::Choice { legal: &["worker", "cluster"], later: &[] },
+        kind: Kind::Choice { legal: &["worker", "cluster"] },
         fallback: Fallback::Value(Literal::Text("worker")),
         block: "tiers",
         active: HOST,
@@ -93,7 +93,7 @@ pub(super) const TIERS: &[KnobRow] = &[
     },
     KnobRow {
         name: "kv.disk_scope",
-        kind: Kind::Choice { legal: &["worker", "cluster"], later: &[] },
+        kind: Kind::Choice { legal: &["worker", "cluster"] },
         fallback: Fallback::Value(Literal::Text("worker")),
         block: "tiers",
         active: DISK,

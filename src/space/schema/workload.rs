@@ -123,7 +123,6 @@ pub(super) const WORKLOAD: &[Key] = &[
     choice(
         ARRIVALS,
         &["burst", "constant", "poisson", "gamma", "diurnal"],
-        &[],
         value(Literal::Text("poisson")),
         "The arrival process of sessions.",
     ),
@@ -160,7 +159,6 @@ pub(super) const WORKLOAD: &[Key] = &[
     choice(
         "workload.synthetic.input_tokens.kind",
         &["normal", "log_normal"],
-        &[],
         value(Literal::Text("normal")),
         "Shape of the distribution; lengths are rounded and at least 1.",
     ),
@@ -174,7 +172,6 @@ pub(super) const WORKLOAD: &[Key] = &[
     choice(
         "workload.synthetic.output_tokens.kind",
         &["normal", "log_normal"],
-        &[],
         value(Literal::Text("normal")),
         "Shape of the distribution; lengths are rounded and at least 1.",
     ),
