@@ -96,6 +96,38 @@ impl Candidates {
         }
     }
 
+    /// One-step neighbours: an ordered knob one level up or down, an unordered one at any other
+    /// level. A knob that a step makes active takes the level that it has in the first of `best`
+    /// that has it beside the new level.
+    pub fn steps(&self, base: &Candidate, best: &[&Candidate], mut add: impl FnMut(Candidate)) {
+        for &knob in &self.free {
+            let here = base.levels[knob];
+            if here == Candidate::ABSENT {
+                continue;
+            }
+            let domain = &self.space.knobs[knob].domain;
+            let count = domain.values.len() as u32;
+            let levels = if domain.ordered { here.saturating_sub(1)..(here + 2).min(count) } else { 0..count };
+            for level in levels.filter(|&l| l != here) {
+                let mut levels = base.levels.to_vec();
+                levels[knob] = level;
+                let mut out = vec![Candidate::ABSENT; levels.len()];
+                for k in 0..levels.len() {
+                    if !self.space.is_active(k, &out) {
+                        continue;
+                    }
+                    if levels[k] == Candidate::ABSENT {
+                        let mut holders = best.iter().map(|b| &b.levels);
+                        let holder = holders.find(|b| b[knob] == level && b[k] != Candidate::ABSENT);
+                        levels[k] = holder.map_or(0, |b| b[k]);
+                    }
+                    out[k] = levels[k];
+                }
+                add(Candidate { levels: out.into() });
+            }
+        }
+    }
+
     /// Two or three knobs, mostly of one block, moved together.
     fn block_move(&self, base: &Candidate, donors: &[Candidate], rng: &mut ChaCha8Rng) -> Candidate {
         let mut levels = base.levels.to_vec();

@@ -52,10 +52,14 @@ impl Forest {
                 1.0 / (sd * sd)
             })
             .collect();
+        let count = rows.first().map_or(0, Vec::len);
+        let columns: Vec<Vec<f64>> = (0..count).map(|c| rows.iter().map(|row| row[c]).collect()).collect();
         let grow = |&seed: &u64| {
             let rng = ChaCha8Rng::seed_from_u64(seed);
-            let mut grower = Grower { rows, targets, outputs, weights: &weights, tree: Tree::default(), rng };
             let mut all: Vec<u32> = (0..rows.len() as u32).collect();
+            let side = Vec::with_capacity(rows.len());
+            let grown = Tree::default();
+            let mut grower = Grower { columns: &columns, targets, outputs, weights: &weights, tree: grown, side, rng };
             grower.node(&mut all);
             grower.tree
         };
@@ -64,22 +68,29 @@ impl Forest {
         Forest { trees: seeds.par_iter().map(grow).collect(), outputs }
     }
 
-    /// Mean and spread over the trees.
-    pub fn guess(&self, row: &[f64]) -> Guess {
-        let mut mean = vec![0.0; self.outputs];
-        let mut square = vec![0.0; self.outputs];
+    /// Mean and spread over the trees, of many rows. A tree after the other, so that each is at
+    /// hand while it is asked.
+    pub fn guesses(&self, rows: &[Vec<f64>]) -> Vec<Guess> {
+        let outputs = self.outputs;
+        let none = Guess { mean: vec![0.0; outputs], deviation: vec![0.0; outputs] };
+        let mut guesses = vec![none; rows.len()];
         for tree in &self.trees {
-            for (k, v) in tree.leaf(row, self.outputs).iter().enumerate() {
-                mean[k] += v;
-                square[k] += v * v;
+            for (row, guess) in rows.iter().zip(&mut guesses) {
+                let leaf = tree.leaf(row, outputs);
+                for ((mean, square), v) in guess.mean.iter_mut().zip(&mut guess.deviation).zip(leaf) {
+                    *mean += v;
+                    *square += v * v;
+                }
             }
         }
         let n = self.trees.len() as f64;
-        for (m, s) in mean.iter_mut().zip(&mut square) {
-            *m /= n;
-            *s = (*s / n - *m * *m).max(0.0).sqrt();
+        for guess in &mut guesses {
+            for (mean, square) in guess.mean.iter_mut().zip(&mut guess.deviation) {
+                *mean /= n;
+                *square = (*square / n - *mean * *mean).max(0.0).sqrt();
+            }
         }
-        Guess { mean, deviation: square }
+        guesses
     }
 }
 
@@ -98,11 +109,13 @@ impl Tree {
 }
 
 struct Grower<'a> {
-    rows: &'a [Vec<f64>],
+    columns: &'a [Vec<f64>],
     targets: &'a [f64],
     outputs: usize,
     weights: &'a [f64],
     tree: Tree,
+    /// Scratch: the rows on one side of a cut.
+    side: Vec<u32>,
     rng: ChaCha8Rng,
 }
 
@@ -120,7 +133,7 @@ impl Grower<'_> {
         self.tree.nodes.push(Node::Leaf(0));
         let mut middle = 0;
         for at in 0..of.len() {
-            if self.rows[of[at] as usize][column] < below {
+            if self.columns[column][of[at] as usize] < below {
                 of.swap(at, middle);
                 middle += 1;
             }
@@ -145,48 +158,55 @@ impl Grower<'_> {
     /// The best of one random cut in each of several random columns; `None` when all rows are
     /// alike or all targets are.
     fn split(&mut self, of: &[u32]) -> Option<(usize, f64)> {
-        let columns = self.rows[0].len();
+        let columns = self.columns.len();
         let tries = (columns * 2).div_ceil(3);
         let total = self.sums(of);
+        let n = of.len() as f64;
         let mut order: Vec<usize> = (0..columns).collect();
+        let mut side = std::mem::take(&mut self.side);
         let mut best: Option<(f64, usize, f64)> = None;
         let mut tried = 0;
         for at in 0..columns {
             let pick = self.rng.random_range(at..columns);
             order.swap(at, pick);
-            let column = order[at];
-            let values = of.iter().map(|&r| self.rows[r as usize][column]);
-            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+            let column = &self.columns[order[at]];
+            let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+            for &row in of.iter() {
+                let v = column[row as usize];
+                low = if v < low { v } else { low };
+                high = if v > high { v } else { high };
+            }
             if low >= high {
                 continue;
             }
             let below = low + (high - low) * self.rng.random_range(0.0..1.0_f64);
             let below = if below > low { below } else { high };
-            let mut left = vec![0.0; self.outputs];
-            let mut count = 0.0;
-            for &row in of {
-                if self.rows[row as usize][column] < below {
-                    count += 1.0;
-                    for (sum, v) in left.iter_mut().zip(&self.targets[row as usize * self.outputs..]) {
-                        *sum += v;
-                    }
-                }
+            // The smaller side is summed, without a branch for what no branch can be guessed for.
+            let left = of.iter().filter(|&&row| column[row as usize] < below).count();
+            let of_left = 2 * left <= of.len();
+            side.resize(of.len() + 1, 0);
+            let mut end = 0;
+            for &row in of.iter() {
+                side[end] = row;
+                end += usize::from((column[row as usize] < below) == of_left);
             }
-            let n = of.len() as f64;
+            let sums = self.sums(&side[..end]);
+            let count = end as f64;
             let gain: f64 = (0..self.outputs)
                 .map(|k| {
-                    let (l, r) = (left[k], total[k] - left[k]);
-                    self.weights[k] * (l * l / count + r * r / (n - count) - total[k] * total[k] / n)
+                    let (one, other) = (sums[k], total[k] - sums[k]);
+                    self.weights[k] * (one * one / count + other * other / (n - count) - total[k] * total[k] / n)
                 })
                 .sum();
             if best.is_none_or(|(most, ..)| gain > most) {
-                best = Some((gain, column, below));
+                best = Some((gain, order[at], below));
             }
             tried += 1;
             if tried >= tries {
                 break;
             }
         }
+        self.side = side;
         best.filter(|(gain, ..)| *gain > 1e-12).map(|(_, column, below)| (column, below))
     }
 }
@@ -202,10 +222,11 @@ mod tests {
         let rows: Vec<Vec<f64>> = (0..200).map(|_| (0..4).map(|_| random.random::<f64>()).collect()).collect();
         let targets: Vec<f64> = rows.iter().flat_map(|r| [if r[1] > 0.6 { 5.0 } else { 1.0 }, r[2]]).collect();
         let forest = Forest::grow(&rows, &targets, 2, 50, &mut random);
-        let guess = |x: f64, y: f64| forest.guess(&[0.5, x, y, 0.5]).mean;
+        let guess = |x: f64, y: f64| forest.guesses(&[vec![0.5, x, y, 0.5]])[0].mean.clone();
         assert!((guess(0.9, 0.5)[0] - 5.0).abs() < 0.4 && (guess(0.2, 0.5)[0] - 1.0).abs() < 0.4);
         assert!((guess(0.5, 0.1)[1] - 0.1).abs() < 0.15 && (guess(0.5, 0.9)[1] - 0.9).abs() < 0.15);
-        assert!(forest.guess(&[0.5, 0.6, 0.5, 0.5]).deviation[0] > forest.guess(&[0.5, 0.1, 0.5, 0.5]).deviation[0]);
+        let spread = forest.guesses(&[vec![0.5, 0.6, 0.5, 0.5], vec![0.5, 0.1, 0.5, 0.5]]);
+        assert!(spread[0].deviation[0] > spread[1].deviation[0]);
     }
 
     #[test]
@@ -213,6 +234,6 @@ mod tests {
         let mut random = rng(3, "test", 1);
         let forest =
             Forest::grow(&vec![vec![0.5, 1.0]; 9], &[1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0], 1, 3, &mut random);
-        assert!((forest.guess(&[0.0, 0.0]).mean[0] - 2.0).abs() < 1e-12);
+        assert!((forest.guesses(&[vec![0.0, 0.0]])[0].mean[0] - 2.0).abs() < 1e-12);
     }
 }

@@ -5,7 +5,7 @@
 //! noise for what a finite trace makes rough. Rasmussen and Williams, "Gaussian Processes for
 //! Machine Learning" (2006), algorithm 2.1 and equations 5.8 and 5.9.
 
-use super::linalg::{Cholesky, dot};
+use super::linalg::{Cholesky, add_scaled, dot, exp_nonpositive};
 
 /// `sqrt(5)`.
 const ROOT5: f64 = 2.236_067_977_499_79;
@@ -77,19 +77,21 @@ pub(super) struct Data<'a> {
 }
 
 impl Data<'_> {
-    /// Squared distance by group for every pair `i > j`, one after the other.
+    /// Squared distances by group of every pair `i > j`: for each row, one group after the other,
+    /// all that come before it.
     fn pair_distances(&self) -> Vec<f64> {
         let count = self.groups.iter().max().map_or(0, |g| g + 1);
         let n = self.rows.len();
         let mut out = vec![0.0; n * n.saturating_sub(1) / 2 * count];
-        let mut pairs = out.chunks_exact_mut(count.max(1));
-        for i in 0..n {
-            for j in 0..i {
-                let pair = pairs.next().expect("one chunk a pair");
-                for ((a, b), &g) in self.rows[i].iter().zip(&self.rows[j]).zip(self.groups) {
-                    pair[g] += (a - b) * (a - b);
+        let mut rest = &mut out[..];
+        for (i, row) in self.rows.iter().enumerate().skip(1) {
+            let (own, after) = rest.split_at_mut(i * count);
+            for (j, other) in self.rows[..i].iter().enumerate() {
+                for ((a, b), &g) in row.iter().zip(other).zip(self.groups) {
+                    own[g * i + j] += (a - b) * (a - b);
                 }
             }
+            rest = after;
         }
         out
     }
@@ -101,6 +103,11 @@ pub(super) struct Objective<'a> {
     pairs: Vec<f64>,
     /// Linear kernel of every pair and of every row with itself.
     trend: Vec<f64>,
+}
+
+/// What belongs to the pairs of row `i` among what is stored for all, `each` numbers a pair.
+fn of_row(all: &[f64], i: usize, each: usize) -> &[f64] {
+    &all[i * i.saturating_sub(1) / 2 * each..][..i * each]
 }
 
 impl<'a> Objective<'a> {
@@ -118,23 +125,33 @@ impl<'a> Objective<'a> {
         let (weights, signal, trend, noise) = (hyper.weights(), hyper.signal(), hyper.trend(), hyper.noise());
         let mut kernel = vec![0.0; n * n];
         // What the derivatives need of every pair.
-        let mut slopes = vec![0.0; self.pairs.len() / groups.max(1)];
+        let mut slopes = vec![0.0; n * n.saturating_sub(1) / 2];
         let mut shapes = slopes.clone();
-        let mut pair = 0;
-        let mut at = 0;
+        let mut decay = vec![0.0; n];
+        let (mut open_slopes, mut open_shapes) = (&mut slopes[..], &mut shapes[..]);
         for i in 0..n {
-            for j in 0..i {
-                let distances = &self.pairs[pair * groups..][..groups];
-                let r = ROOT5 * dot(distances, &weights).sqrt();
-                let decay = signal * (-r).exp();
-                shapes[pair] = decay * (1.0 + r + r * r / 3.0);
-                kernel[i * n + j] = shapes[pair] + trend * self.trend[at];
-                slopes[pair] = decay * (1.0 + r) * (5.0 / 3.0);
-                pair += 1;
-                at += 1;
+            let (slopes, shapes);
+            (slopes, open_slopes) = open_slopes.split_at_mut(i);
+            (shapes, open_shapes) = open_shapes.split_at_mut(i);
+            let decay = &mut decay[..i];
+            // `shapes` holds distances until they are known.
+            for (distances, &weight) in of_row(&self.pairs, i, groups).chunks_exact(i.max(1)).zip(&weights) {
+                add_scaled(shapes, weight, distances);
             }
-            kernel[i * n + i] = signal + trend * self.trend[at] + noise;
-            at += 1;
+            for (r, decay) in shapes.iter_mut().zip(decay.iter_mut()) {
+                *r = ROOT5 * r.sqrt();
+                *decay = -*r;
+            }
+            exp_nonpositive(decay);
+            let own_trend = &self.trend[i * (i + 1) / 2..][..=i];
+            let row = &mut kernel[i * n..][..=i];
+            for j in 0..i {
+                let (r, decay) = (shapes[j], signal * decay[j]);
+                shapes[j] = decay * (1.0 + r + r * r / 3.0);
+                slopes[j] = decay * (1.0 + r) * (5.0 / 3.0);
+                row[j] = shapes[j] + trend * own_trend[j];
+            }
+            row[i] = signal + trend * own_trend[i] + noise;
         }
         let Some(cholesky) = Cholesky::new(kernel, n) else {
             return (f64::INFINITY, vec![0.0; groups + 3]);
@@ -143,31 +160,24 @@ impl<'a> Objective<'a> {
         cholesky.solve_lower(&mut alpha);
         let fit = dot(&alpha, &alpha);
         cholesky.solve_upper(&mut alpha);
-        let inverse = cholesky.inverse();
+        let mut inverse = cholesky.inverse();
         let mut value = 0.5 * (fit + cholesky.log_determinant());
 
         // Half the trace of (K^-1 - a a^T) dK, over the lower triangle.
         let mut gradient = vec![0.0; groups + 3];
         let (mut by_signal, mut by_trend, mut by_noise) = (0.0, 0.0, 0.0);
-        let (mut pair, mut at) = (0, 0);
         for i in 0..n {
-            for j in 0..i {
-                let w = inverse[i * n + j] - alpha[i] * alpha[j];
-                let distances = &self.pairs[pair * groups..][..groups];
-                let slope = w * slopes[pair];
-                for (g, d) in gradient[..groups].iter_mut().zip(distances) {
-                    *g += slope * d;
-                }
-                by_signal += w * shapes[pair];
-                by_trend += w * self.trend[at];
-                pair += 1;
-                at += 1;
+            let row = &mut inverse[i * n..][..=i];
+            add_scaled(row, -alpha[i], &alpha[..=i]);
+            let own_trend = &self.trend[i * (i + 1) / 2..][..=i];
+            let (w, own) = row.split_at_mut(i);
+            by_signal += dot(w, of_row(&shapes, i, 1)) + 0.5 * own[0] * signal;
+            by_trend += dot(w, &own_trend[..i]) + 0.5 * own[0] * own_trend[i];
+            by_noise += 0.5 * own[0];
+            w.iter_mut().zip(of_row(&slopes, i, 1)).for_each(|(w, slope)| *w *= slope);
+            for (g, distances) in gradient.iter_mut().zip(of_row(&self.pairs, i, groups).chunks_exact(i.max(1))) {
+                *g += dot(w, distances);
             }
-            let w = inverse[i * n + i] - alpha[i] * alpha[i];
-            by_signal += 0.5 * w * signal;
-            by_trend += 0.5 * w * self.trend[at];
-            by_noise += 0.5 * w;
-            at += 1;
         }
         for (g, weight) in gradient[..groups].iter_mut().zip(&weights) {
             *g *= weight;
@@ -192,38 +202,45 @@ fn linear(a: &[f64], b: &[f64]) -> f64 {
 
 /// A fitted process.
 pub(super) struct Gp {
-    /// Rows divided by their columns' length scales, and as they are.
+    /// Columns of the rows divided by their length scales, and about their middle.
     scaled: Vec<Vec<f64>>,
-    rows: Vec<Vec<f64>>,
+    centred: Vec<Vec<f64>>,
+    /// Reciprocals of the columns' length scales.
     lengths: Vec<f64>,
     signal: f64,
     trend: f64,
     noise: f64,
     cholesky: Cholesky,
     alpha: Vec<f64>,
+    /// What the trend makes of each column.
+    slopes: Vec<f64>,
     mean: f64,
     sd: f64,
 }
 
 impl Gp {
     /// Conditions on raw targets under given hyperparameters.
-    pub fn new(rows: Vec<Vec<f64>>, groups: &[usize], targets: &[f64], hyper: &Hyper) -> Self {
+    pub fn new(rows: &[Vec<f64>], groups: &[usize], targets: &[f64], hyper: &Hyper) -> Self {
         let weights = hyper.weights();
         let lengths: Vec<f64> = groups.iter().map(|&g| weights[g].sqrt()).collect();
         let (mean, sd) = standard(targets);
-        let scaled: Vec<Vec<f64>> = rows.iter().map(|r| scale(r, &lengths)).collect();
+        let columns = |of: &dyn Fn(f64, f64) -> f64| -> Vec<Vec<f64>> {
+            lengths.iter().enumerate().map(|(c, &l)| rows.iter().map(|row| of(row[c], l)).collect()).collect()
+        };
+        let (scaled, centred) = (columns(&|v, l| v * l), columns(&|v, _| v - 0.5));
         let n = rows.len();
         let (signal, trend, noise) = (hyper.signal(), hyper.trend(), hyper.noise());
+        let mut kernel = vec![0.0; n * n];
+        for (i, row) in rows.iter().enumerate() {
+            let own = &mut kernel[i * n..][..=i];
+            covariances(&scaled, &scale(row, &lengths), signal, own);
+            add_trend(&centred, row, trend, own);
+        }
         let mut extra = 0.0;
         let cholesky = loop {
-            let mut kernel = vec![0.0; n * n];
-            for i in 0..n {
-                for j in 0..=i {
-                    kernel[i * n + j] = signal * matern(&scaled[i], &scaled[j]) + trend * linear(&rows[i], &rows[j]);
-                }
-                kernel[i * n + i] += noise + extra;
-            }
-            match Cholesky::new(kernel, n) {
+            let mut noisy = kernel.clone();
+            noisy.iter_mut().step_by(n + 1).for_each(|v| *v += noise + extra);
+            match Cholesky::new(noisy, n) {
                 Some(cholesky) => break cholesky,
                 // Noise that repairs rounding; ends, as the diagonal comes to rule the matrix.
                 None => extra = (10.0 * extra).max(1e-6),
@@ -232,28 +249,33 @@ impl Gp {
         let mut alpha: Vec<f64> = targets.iter().map(|t| (t - mean) / sd).collect();
         cholesky.solve_lower(&mut alpha);
         cholesky.solve_upper(&mut alpha);
-        Gp { scaled, rows, lengths, signal, trend, noise: noise + extra, cholesky, alpha, mean, sd }
+        let slopes = centred.iter().map(|column| trend * dot(column, &alpha)).collect();
+        Gp { scaled, centred, lengths, signal, trend, noise: noise + extra, cholesky, alpha, slopes, mean, sd }
     }
 
-    fn covariances(&self, row: &[f64]) -> Vec<f64> {
-        let scaled = scale(row, &self.lengths);
-        let pairs = self.scaled.iter().zip(&self.rows);
-        pairs.map(|(s, r)| self.signal * matern(s, &scaled) + self.trend * linear(r, row)).collect()
+    fn mean_of(&self, row: &[f64], near: &[f64]) -> f64 {
+        let trend: f64 = row.iter().zip(&self.slopes).map(|(v, slope)| (v - 0.5) * slope).sum();
+        self.mean + self.sd * (dot(near, &self.alpha) + trend)
     }
 
     /// The mean at a row.
     pub fn mean(&self, row: &[f64]) -> f64 {
-        self.mean + self.sd * dot(&self.covariances(row), &self.alpha)
+        let mut near = vec![0.0; self.alpha.len()];
+        covariances(&self.scaled, &scale(row, &self.lengths), self.signal, &mut near);
+        self.mean_of(row, &near)
     }
 
     /// Everything about a row, so that later picks can be taken into account.
     pub fn posterior(&self, row: &[f64]) -> Posterior {
-        let mut reduced = self.covariances(row);
-        let mean = self.mean + self.sd * dot(&reduced, &self.alpha);
+        let scaled = scale(row, &self.lengths);
+        let mut reduced = vec![0.0; self.alpha.len()];
+        covariances(&self.scaled, &scaled, self.signal, &mut reduced);
+        let mean = self.mean_of(row, &reduced);
+        add_trend(&self.centred, row, self.trend, &mut reduced);
         self.cholesky.solve_lower(&mut reduced);
         let prior = self.signal + self.trend * linear(row, row);
         let variance = (prior - dot(&reduced, &reduced)).max(1e-12);
-        Posterior { mean, variance, reduced, scaled: scale(row, &self.lengths) }
+        Posterior { mean, variance, reduced, scaled }
     }
 
     /// Standard deviation, in the targets' units, of a variance in the process's.
@@ -284,6 +306,39 @@ pub(super) struct Posterior {
 
 fn scale(row: &[f64], lengths: &[f64]) -> Vec<f64> {
     row.iter().zip(lengths).map(|(v, l)| v * l).collect()
+}
+
+/// `signal` times the Matern kernel of a scaled row with the first rows of some columns, as many as
+/// there is room for in `out`.
+fn covariances(columns: &[Vec<f64>], scaled: &[f64], signal: f64, out: &mut [f64]) {
+    out.fill(0.0);
+    let n = out.len();
+    for (column, &here) in columns.iter().zip(scaled) {
+        for (sum, v) in out.iter_mut().zip(&column[..n]) {
+            *sum += (v - here) * (v - here);
+        }
+    }
+    // In pieces that stay in the fastest memory.
+    let mut decay = [0.0; 64];
+    for piece in out.chunks_mut(64) {
+        let decay = &mut decay[..piece.len()];
+        for (r, decay) in piece.iter_mut().zip(decay.iter_mut()) {
+            *r = ROOT5 * r.sqrt();
+            *decay = -*r;
+        }
+        exp_nonpositive(decay);
+        for (r, decay) in piece.iter_mut().zip(decay) {
+            *r = signal * (1.0 + *r + *r * *r / 3.0) * *decay;
+        }
+    }
+}
+
+/// Adds `trend` times the linear kernel of a row with the first rows of some columns.
+fn add_trend(centred: &[Vec<f64>], row: &[f64], trend: f64, out: &mut [f64]) {
+    let n = out.len();
+    for (column, v) in centred.iter().zip(row) {
+        add_scaled(out, trend * (v - 0.5), &column[..n]);
+    }
 }
 
 fn matern(a: &[f64], b: &[f64]) -> f64 {
@@ -337,7 +392,7 @@ mod tests {
         let (rows, targets) = rows();
         let mut hyper = Hyper::middle(3);
         hyper.log[5] = -6.0;
-        let gp = Gp::new(rows.clone(), &[0, 1, 2], &targets, &hyper);
+        let gp = Gp::new(&rows, &[0, 1, 2], &targets, &hyper);
         for (row, target) in rows.iter().zip(&targets) {
             let told = gp.posterior(row);
             assert!((told.mean - target).abs() < 0.02 && gp.deviation(told.variance) < 0.05);
@@ -351,7 +406,7 @@ mod tests {
     fn a_believed_pick_lowers_variances_as_an_observation_would() {
         let (rows, targets) = rows();
         let hyper = Hyper::middle(3);
-        let gp = Gp::new(rows.clone(), &[0, 1, 2], &targets, &hyper);
+        let gp = Gp::new(&rows, &[0, 1, 2], &targets, &hyper);
         let (picked, other) = (vec![0.31, 0.77, 1.0], vec![0.4, 0.7, 1.0]);
         let at = gp.posterior(&picked);
         let mut there = gp.posterior(&other);
@@ -361,7 +416,7 @@ mod tests {
         more.push(picked);
         let mut told = targets.clone();
         told.push(at.mean);
-        let after = Gp::new(more, &[0, 1, 2], &told, &hyper).posterior(&other);
+        let after = Gp::new(&more, &[0, 1, 2], &told, &hyper).posterior(&other);
         assert!((there.variance - after.variance).abs() < 1e-9, "{} {}", there.variance, after.variance);
     }
 }

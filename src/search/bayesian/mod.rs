@@ -5,7 +5,7 @@
 //! trees on everything known say how likely a candidate is to lie near the front and to keep the
 //! constraints; Gaussian processes on what lies nearest to the front, one an objective, say where
 //! it would lie; a pool of candidates is drawn (`candidates`), and the batch is picked one by one
-//! by expected hypervolume improvement (`acquisition`) times these chances, each pick being
+//! by expected hypervolume improvement (`pick`, `acquisition`) times these chances, each pick being
 //! believed before the next. Now and then the reference point is moved outwards in one objective,
 //! and being near the front means near it in the others, so that the ends of the front are found
 //! also where they lie in another basin.
@@ -21,28 +21,26 @@ mod encode;
 mod fit;
 mod forest;
 mod gp;
+mod idle;
 mod linalg;
+mod pick;
 mod targets;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use self::acquisition::Improvement;
 use self::candidates::Candidates;
 use self::encode::Encoder;
 use self::forest::{Forest, Guess};
-use self::gp::{Data, Gp, Hyper, Posterior, standard};
+use self::gp::{Data, Gp, Hyper, standard};
+use self::idle::Idle;
 use self::targets::{Targets, distance_behind};
 use super::draw::{Fresh, rng};
 use super::memory::Memory;
 use super::{Evaluation, Features, Strategy};
 use crate::space::{Candidate, Space};
 
-/// Reference point of the acquisition, in units of the front; and where it is moved to in one
-/// objective when an end of the front is sought.
-const REFERENCE: f64 = 1.1;
-const PUSHED: f64 = 2.0;
 /// Most rows that the processes are conditioned on, and that their hyperparameters are fitted to.
 const GP_ROWS: usize = 400;
 const FIT_ROWS: usize = 200;
@@ -52,25 +50,23 @@ const GP_LEAST_ROWS: usize = 16;
 const REFIT: f64 = 1.2;
 /// Most rows of the forest.
 const FOREST_ROWS: usize = 2000;
-/// Candidates of the pool that are looked at closely.
-const SHORTLIST: usize = 600;
-/// Those of which the processes' means are computed.
-const ROUGH: usize = 2000;
-/// Fewest candidates that are worth another thread.
-const LEAST_SHARE: usize = 32;
+/// In one of this many rounds a knob that does nothing is taken for one that might.
+const DOUBT: u64 = 8;
 /// Each level of a knob of at most this many is looked around at the best candidates that have it.
 const SLICED: u32 = 8;
 
 /// See the module.
 pub struct Bayesian<'a> {
     seed: u64,
-    space: Space,
     encoder: Encoder<'a>,
     candidates: Candidates,
     fresh: Fresh,
     memory: Memory,
     /// Encoded rows of the known; `None` where the features say that it cannot be.
     rows: Vec<Option<Vec<f64>>>,
+    /// Knobs that may be found to do nothing, and those that were.
+    watched: Vec<usize>,
+    idle: Idle,
     starts_left: usize,
     hyper: Vec<Hyper>,
     fitted_at: usize,
@@ -105,17 +101,6 @@ impl Models {
     }
 }
 
-/// A candidate that is looked at closely.
-struct Entry {
-    candidate: Candidate,
-    row: Vec<f64>,
-    posteriors: Vec<Posterior>,
-    /// Chance that it keeps the constraints and lies near the front, and the same with each
-    /// objective allowed beyond the front's end.
-    weights: Vec<f64>,
-    taken: bool,
-}
-
 impl<'a> Bayesian<'a> {
     /// Over a space of some objectives, with numbers that say more about a candidate than its
     /// knobs, if there are any.
@@ -133,6 +118,8 @@ impl<'a> Bayesian<'a> {
             fresh: Fresh::new(space),
             memory: Memory::new(objectives),
             rows: Vec::new(),
+            watched: idle::watched(space, &free),
+            idle: Idle::default(),
             starts_left: (2 * free.len()).clamp(12, 24),
             hyper: vec![Hyper::middle(groups); objectives],
             fitted_at: 0,
@@ -140,7 +127,6 @@ impl<'a> Bayesian<'a> {
             picked: 0,
             slices,
             strata: free.into_iter().filter(|&k| !space.knobs[k].domain.ordered).collect(),
-            space: space.clone(),
         }
     }
 
@@ -158,16 +144,19 @@ impl<'a> Bayesian<'a> {
         let known = self.memory.known();
         let mut seen = rustc_hash::FxHashSet::default();
         let mut pool = Vec::new();
+        let best: Vec<&Candidate> = targets.nearest_first().into_iter().map(|i| &known[i].candidate).collect();
         for &place in self.memory.front().keys() {
-            for neighbour in self.space.one_step_neighbours(&known[place].candidate) {
+            self.candidates.steps(&known[place].candidate, &best, |neighbour| {
                 if !self.fresh.is_marked(&neighbour) && seen.insert(neighbour.clone()) {
                     pool.push(neighbour);
                 }
-            }
+            });
         }
         if pool.is_empty() {
             return Vec::new();
         }
+        self.review();
+        let pool = self.without_repeats(pool);
         let models = self.models(&targets, &mut rng);
         self.pick(n, pool, &models, &targets)
     }
@@ -183,6 +172,35 @@ impl<'a> Bayesian<'a> {
             }
         }
         last
+    }
+
+    /// The row of a candidate, alike for those that differ in knobs that do nothing.
+    fn row(&self, candidate: &Candidate) -> Option<Vec<f64>> {
+        match self.idle.is_empty() {
+            true => self.encoder.row(candidate),
+            false => self.encoder.row(&self.idle.plain(candidate)),
+        }
+    }
+
+    /// Looks again which knobs do nothing.
+    fn review(&mut self) {
+        let idle = Idle::of(&self.memory, &self.watched);
+        if idle != self.idle {
+            self.idle = idle;
+            self.rows = self.memory.known().iter().map(|k| self.row(&k.candidate)).collect();
+        }
+    }
+
+    /// Leaves out what differs from something known in knobs alone that do nothing, unless that
+    /// leaves nothing. Not in every round: such a knob may do something elsewhere.
+    fn without_repeats(&self, pool: Vec<Candidate>) -> Vec<Candidate> {
+        if self.idle.is_empty() || self.round.is_multiple_of(DOUBT) {
+            return pool;
+        }
+        let known: rustc_hash::FxHashSet<Candidate> =
+            self.memory.known().iter().map(|k| self.idle.plain(&k.candidate)).collect();
+        let new: Vec<Candidate> = pool.iter().filter(|c| !known.contains(&self.idle.plain(c))).cloned().collect();
+        if new.is_empty() { pool } else { new }
     }
 
     fn models(&mut self, targets: &Targets, rng: &mut ChaCha8Rng) -> Models {
@@ -225,7 +243,7 @@ impl<'a> Bayesian<'a> {
             self.fit(&rows, &columns, known);
         }
         let groups = self.encoder.groups();
-        let conditioned = |(column, hyper): (&Vec<f64>, &Hyper)| Gp::new(rows.clone(), groups, column, hyper);
+        let conditioned = |(column, hyper): (&Vec<f64>, &Hyper)| Gp::new(&rows, groups, column, hyper);
         let gps = columns.par_iter().zip(&self.hyper).map(conditioned).collect();
         Models { forest, gps, has_violations, any_feasible: !self.memory.front().is_empty() }
     }
@@ -256,8 +274,7 @@ impl<'a> Bayesian<'a> {
             good.swap(i, rng.random_range(0..=i));
         }
         good.truncate(MOST);
-        let mut order: Vec<usize> = (0..known.len()).filter(|&i| targets.is_valued[i]).collect();
-        order.sort_by(|&a, &b| targets.behind[a].total_cmp(&targets.behind[b]));
+        let order = targets.nearest_first();
         let mut seen: Vec<Vec<u32>> = Vec::new();
         for &i in &order {
             let stratum: Vec<u32> = self.strata.iter().map(|&k| known[i].candidate.levels[k]).collect();
@@ -278,107 +295,12 @@ impl<'a> Bayesian<'a> {
 
     fn propose(&mut self, n: usize, rng: &mut ChaCha8Rng) -> Vec<Candidate> {
         let Some(targets) = Targets::of(&self.memory) else { return Vec::new() };
+        self.review();
         let models = self.models(&targets, rng);
         let good = self.good(&targets, rng);
         let pool = self.candidates.pool(&good, &good, &self.fresh, rng);
+        let pool = self.without_repeats(pool);
         self.pick(n, pool, &models, &targets)
-    }
-
-    /// Up to `n` of a pool, one by one, each believed before the next.
-    fn pick(&mut self, n: usize, pool: Vec<Candidate>, models: &Models, targets: &Targets) -> Vec<Candidate> {
-        let mut entries = self.shortlist(pool, models, targets);
-        let mut front = targets.front.clone();
-        let mut asked = Vec::with_capacity(n);
-        for _ in 0..n {
-            let m = targets.m;
-            let mut reference = vec![REFERENCE; m];
-            let push_every = if self.memory.known().len() < 100 { 2 } else { 4 };
-            let mut ending = 0;
-            if self.picked.is_multiple_of(push_every) {
-                let end = (self.picked / push_every) as usize % m;
-                reference[end] = PUSHED;
-                ending = end + 1;
-            }
-            self.picked += 1;
-            let improvement = Improvement::new(&front, m, &reference);
-            let score = |e: &Entry| {
-                if !models.any_feasible {
-                    return e.weights[0];
-                }
-                let mean: Vec<f64> = e.posteriors.iter().map(|p| p.mean).collect();
-                let deviation: Vec<f64> =
-                    models.gps.iter().zip(&e.posteriors).map(|(gp, p)| gp.deviation(p.variance)).collect();
-                improvement.expected(&mean, &deviation) * e.weights[ending]
-            };
-            let scores: Vec<f64> = entries
-                .par_iter()
-                .with_min_len(LEAST_SHARE)
-                .map(|e| if e.taken { f64::NEG_INFINITY } else { score(e) })
-                .collect();
-            let open = (0..entries.len()).filter(|&i| !entries[i].taken);
-            let Some(at) = open.reduce(|best, i| if scores[i] > scores[best] { i } else { best }) else { break };
-            entries[at].taken = true;
-            self.believe(&mut entries, at, models);
-            front.extend(entries[at].posteriors.iter().map(|p| p.mean));
-            self.fresh.mark(&entries[at].candidate);
-            asked.push(entries[at].candidate.clone());
-        }
-        asked
-    }
-
-    fn shortlist(&self, pool: Vec<Candidate>, models: &Models, targets: &Targets) -> Vec<Entry> {
-        let m = targets.m;
-        struct Rough {
-            candidate: Candidate,
-            row: Vec<f64>,
-            guess: Guess,
-            order: [f64; 2],
-        }
-        let roughly = |candidate: Candidate| {
-            let row = self.encoder.row(&candidate)?;
-            let guess = models.forest.guess(&row);
-            let order = models.promise(&guess, &guess.mean[..m], targets);
-            Some(Rough { candidate, row, guess, order })
-        };
-        let mut rough: Vec<Rough> = pool.into_par_iter().with_min_len(LEAST_SHARE).filter_map(roughly).collect();
-        let keep = |rough: &mut Vec<Rough>, count: usize| {
-            // A quarter for the ends of the front.
-            rough.sort_by(|a, b| b.order[0].total_cmp(&a.order[0]));
-            let (whole, own) = (rough.len(), (count - count / 4).min(rough.len()));
-            rough[own..].sort_by(|a, b| b.order[1].total_cmp(&a.order[1]));
-            rough.truncate(count.min(whole));
-        };
-        keep(&mut rough, ROUGH);
-        rough.par_iter_mut().with_min_len(LEAST_SHARE).for_each(|r| {
-            let mean: Vec<f64> =
-                models.gps.iter().zip(&r.guess.mean).map(|(gp, forest)| 0.5 * (gp.mean(&r.row) + forest)).collect();
-            r.order = models.promise(&r.guess, &mean, targets);
-        });
-        keep(&mut rough, SHORTLIST);
-        rough
-            .into_par_iter()
-            .with_min_len(LEAST_SHARE)
-            .map(|r| {
-                let posteriors: Vec<Posterior> = models.gps.iter().map(|gp| gp.posterior(&r.row)).collect();
-                let feasible = if models.has_violations { r.guess.mean[m + 1] } else { 1.0 };
-                let near = [r.guess.mean[m]].into_iter().chain(r.guess.mean[m + 3..].iter().copied());
-                let weights = match models.any_feasible {
-                    true => near.map(|near| near * feasible).collect(),
-                    false => vec![r.order[0]; m + 1],
-                };
-                Entry { candidate: r.candidate, row: r.row, posteriors, weights, taken: false }
-            })
-            .collect()
-    }
-
-    fn believe(&self, entries: &mut [Entry], at: usize, models: &Models) {
-        let picked_row = entries[at].row.clone();
-        let picked = entries[at].posteriors.clone();
-        entries.par_iter_mut().with_min_len(LEAST_SHARE).filter(|e| !e.taken).for_each(|e| {
-            for ((gp, picked), other) in models.gps.iter().zip(&picked).zip(&mut e.posteriors) {
-                gp.believe((&picked_row, picked), (&e.row, other));
-            }
-        });
     }
 }
 
@@ -420,7 +342,7 @@ impl Strategy for Bayesian<'_> {
         for evaluation in evaluations {
             self.fresh.mark(&evaluation.candidate);
             if self.memory.learn(evaluation) {
-                self.rows.push(self.encoder.row(&evaluation.candidate));
+                self.rows.push(self.row(&evaluation.candidate));
             }
         }
     }

@@ -72,6 +72,13 @@ impl Targets {
         Some(Targets { m, values, is_valued, is_near, is_beyond, behind, front })
     }
 
+    /// Those that have values, the nearest to the front first.
+    pub fn nearest_first(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.behind.len()).filter(|&i| self.is_valued[i]).collect();
+        order.sort_by(|&a, &b| self.behind[a].total_cmp(&self.behind[b]));
+        order
+    }
+
     /// The compressed objectives of one known candidate.
     pub fn row(&self, place: usize) -> &[f64] {
         &self.values[place * self.m..][..self.m]
