@@ -334,22 +334,15 @@ pub fn sound_run() -> &'static Sound {
 /// A run directory one of whose files is `data` but for the first byte: its manifest, its second batch as it
 /// is, or its second batch with a seal that fits.
 pub fn archive(data: &[u8]) {
-    let Some((&which, content)) = data.split_first() else { return };
-    let sound = sound_run();
     let path = scratch("archive");
-    let (mut manifest, mut batch) = (sound.manifest.clone(), sound.batches[1].clone());
-    match which % 3 {
-        0 => manifest = content.to_vec(),
-        1 => batch = content.to_vec(),
-        _ => batch = sealed(content.to_vec()),
+    if !forged_run(&path, data) {
+        return;
     }
-    write(&path.join("manifest.toml"), &manifest);
-    write(&path.join("evaluations/batch-000000.parquet"), &sound.batches[0]);
-    write(&path.join("evaluations/batch-000001.parquet"), &batch);
     let run = match RunDir::open(&path) {
         Ok(run) => run,
         Err(error) => return assert!(error.to_string().contains("archive"), "{error}"),
     };
+    let sound = sound_run();
     match run.batches(&sound.study) {
         Ok(batches) => {
             // What is read is of the study, whoever wrote it.
@@ -360,6 +353,22 @@ pub fn archive(data: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
+}
+
+/// Writes the run directory that [`archive`] opens; whether there is one.
+pub fn forged_run(path: &Path, data: &[u8]) -> bool {
+    let Some((&which, content)) = data.split_first() else { return false };
+    let sound = sound_run();
+    let (mut manifest, mut batch) = (sound.manifest.clone(), sound.batches[1].clone());
+    match which % 3 {
+        0 => manifest = content.to_vec(),
+        1 => batch = content.to_vec(),
+        _ => batch = sealed(content.to_vec()),
+    }
+    write(&path.join("manifest.toml"), &manifest);
+    write(&path.join("evaluations/batch-000000.parquet"), &sound.batches[0]);
+    write(&path.join("evaluations/batch-000001.parquet"), &batch);
+    true
 }
 
 /// The bytes with a digest that fits in the place of their seal, if they have one (as `archive/seal.rs` says).

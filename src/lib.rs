@@ -4,6 +4,7 @@
 //! (`tests/layering.rs` keeps it so):
 //!
 //! * [`units`]: conversions and number formats.
+//! * [`decoding`]: decoders of others, whose panics are errors.
 //! * [`frontier`]: dominance, exact hypervolume, crowding: pure geometry of objective vectors.
 //! * [`catalog`]: models and GPUs as data, each figure with its source.
 //! * [`workload`]: requests from a trace or a generator, parsed once and shared by all simulations.
@@ -27,6 +28,7 @@ pub mod archive;
 pub mod catalog;
 pub mod cli;
 pub mod compare;
+pub mod decoding;
 pub mod evaluator;
 pub mod frontier;
 pub mod manifests;

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use servescout::cli::{self, Cli, terminal};
+use servescout::decoding;
 
 fn main() -> ExitCode {
+    decoding::tell_panics_once();
     let line = match Cli::try_parse() {
         Ok(line) => line,
         Err(answer) => {

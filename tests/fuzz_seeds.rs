@@ -15,6 +15,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use targets::TARGETS;
 
+use crate::cli_common::{arg, run_to};
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds")
 }
@@ -154,4 +156,14 @@ fn mutations_of_the_seeds() {
             }
         }
     }
+}
+
+/// The error is told, and only once.
+#[test]
+fn a_panic_of_the_decoder_is_not_told_as_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let seed = fs::read(root().join("archive/decoder-panics")).unwrap();
+    assert!(targets::forged_run(directory.path(), &seed));
+    let (_, error) = run_to(2, &["report", arg(directory.path())]);
+    assert!(error.contains("cannot be decoded") && !error.contains("panicked"), "{error}");
 }

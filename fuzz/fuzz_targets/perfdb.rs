@@ -3,4 +3,8 @@
 #[path = "../targets.rs"]
 mod targets;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::perfdb(data));
+// libFuzzer aborts at any panic, even at those of the decoder that become errors.
+libfuzzer_sys::fuzz_target!(
+    init: servescout::decoding::tell_panics_once(),
+    |data: &[u8]| targets::perfdb(data)
+);

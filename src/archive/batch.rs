@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use parquet::file::properties::WriterProperties;
 use super::seal::{self, Seal};
 use super::volume::BATCH_KEY;
 use super::{ArchiveError, Columns, Damage};
+use crate::decoding::guarded;
 use crate::search::{Evaluation, Fidelity};
 use crate::space::identity::Ids;
 use crate::space::{Candidate, Study};
@@ -169,10 +169,10 @@ pub(super) fn read_rows(
     let mut reader = reader.map_err(|e| torn(format!("cannot be decoded ({e})")))?;
     // A seal says that the bytes are as they were written, not who wrote them: the decoder trusts them
     // more than that, and panics on some that were made to fit.
-    let mut next = || catch_unwind(AssertUnwindSafe(|| reader.next()));
+    let mut next = || guarded(|| reader.next());
     let mut left = limits.most;
     let mut evaluations = Vec::new();
-    while let Some(record) = next().map_err(|_| torn("cannot be decoded".into()))? {
+    while let Some(record) = next().ok_or_else(|| torn("cannot be decoded".into()))? {
         let record = record.map_err(|e| torn(format!("cannot be decoded ({e})")))?;
         left = limits.keep(left, &record).map_err(|why| damaged(Damage::Foreign, why))?;
         append(&mut evaluations, &record, of).map_err(torn)?;

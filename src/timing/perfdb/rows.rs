@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -11,6 +10,8 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::decoding::guarded;
 
 /// Columns that older tables lack: nothing was windowed then, and one kernel was measured.
 const OPTIONAL: [&str; 2] = ["window_size", "kernel_source"];
@@ -48,9 +49,7 @@ impl Rows {
         let mut reader = builder.with_projection(mask).with_batch_size(65_536).build().map_err(|e| at(&e))?;
         let mut rows = Rows::default();
         // The decoder panics on some files that were altered.
-        while let Some(batch) =
-            catch_unwind(AssertUnwindSafe(|| reader.next())).map_err(|_| at(&"cannot be decoded"))?
-        {
+        while let Some(batch) = guarded(|| reader.next()).ok_or_else(|| at(&"cannot be decoded"))? {
             let batch = batch.map_err(|e| at(&e))?;
             // Measured durations do not compress to less than a byte: more rows than that are one row,
             // repeated to fill memory.
