@@ -45,6 +45,15 @@ figure docs/search/chat.svg servescout bench search --problem chat --seeds 5 --e
 searched docs/studies/planner-interval.svg slices-ttft_p90_ms docs/studies/planner-interval.toml
 searched docs/studies/planner-startup.svg slices-ttft_p90_ms docs/studies/planner-startup.toml
 searched docs/studies/planner-static.svg frontier docs/studies/planner-static.toml
+# Every deployment is simulated first (7 minutes of processor time); the table is named as the title shall say.
+if is_wanted docs/studies/truth.svg && [ ! -e "$scratch/deployments" ]; then
+    servescout search docs/studies/truth.toml --out "$scratch/truth" --set shortlist.draws=0
+    ln -s truth/evaluations "$scratch/deployments"
+fi
+figure docs/studies/truth.svg servescout bench search --table "$scratch/deployments" --violation violation --log \
+    --batch 16 --minimize usd_per_mtok_output,ttft_p90_ms --reach 0.95,0.99 --evaluations 25,50,100,200,400 \
+    --knobs deployment.mode,aggregated.tp,aggregated.workers,prefill.tp,prefill.workers,decode.tp,decode.workers,engine.max_num_seqs,engine.max_num_batched_tokens,router.policy,router.overlap_credit,router.prefill_load_scale \
+    --plot docs/studies/truth.svg
 figure docs/studies/routing.svg docs/studies/sweep.py docs/studies/routing.toml --out docs/studies/routing.svg \
     --concurrency 32,64,128,256,512 \
     --metric ttft_mean_ms=s --metric ttft_mean_ms=of --metric output_tokens_per_s_per_gpu --metric tpot_mean_ms \
