@@ -1,6 +1,10 @@
 //! Knobs that changed nothing: found by comparing candidates that differ in one knob only.
 
-use rustc_hash::FxHashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use rayon::prelude::*;
+use rustc_hash::FxBuildHasher;
 
 use crate::search::Evaluation;
 use crate::space::Study;
@@ -23,7 +27,7 @@ pub struct InertKnob {
 /// gates others (its neighbours differ in more than it).
 pub fn inert_knobs(study: &Study, evaluations: &[&Evaluation]) -> Vec<InertKnob> {
     let simulated: Vec<&Evaluation> = evaluations.iter().copied().filter(|e| e.is_whole()).collect();
-    let knobs = study.space.knobs.iter().enumerate();
+    let knobs = study.space.knobs.par_iter().enumerate();
     knobs
         .filter(|(_, knob)| knob.domain.values.len() > 1)
         .filter_map(|(index, knob)| {
@@ -37,15 +41,20 @@ pub fn inert_knobs(study: &Study, evaluations: &[&Evaluation]) -> Vec<InertKnob>
 /// How many candidates agree in all metrics with an earlier one that differs in one knob only;
 /// `None` as soon as two disagree.
 fn agreeing_pairs(simulated: &[&Evaluation], knob: usize) -> Option<usize> {
-    let mut first_of: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
+    // Of a million rows no copies are made to look them up by.
+    let others = |row: usize| {
+        let levels = &simulated[row].candidate.levels;
+        (&levels[..knob], &levels[knob + 1..])
+    };
+    let hash = |row: usize| FxBuildHasher.hash_one(others(row));
+    let mut first_of: HashTable<usize> = HashTable::new();
     let mut pairs = 0;
     for (row, evaluation) in simulated.iter().enumerate() {
-        let mut others = evaluation.candidate.levels.to_vec();
-        if others[knob] == crate::space::Candidate::ABSENT {
+        if evaluation.candidate.levels[knob] == crate::space::Candidate::ABSENT {
             continue;
         }
-        others[knob] = 0;
-        let first = *first_of.entry(others).or_insert(row);
+        let is_alike = |&other: &usize| others(other) == others(row);
+        let first = *first_of.entry(hash(row), is_alike, |&other| hash(other)).or_insert(row).get();
         if first != row {
             let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
             if !simulated[first].metrics.iter().zip(&evaluation.metrics).all(same) {

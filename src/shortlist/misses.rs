@@ -47,6 +47,8 @@ pub(crate) fn nearest(study: &Study, evaluations: &[&Evaluation], size: usize) -
 /// What made candidates infeasible, the most frequent first, equal ones by name.
 pub fn blockers(study: &Study, evaluations: &[&Evaluation]) -> Vec<Blocker> {
     let mut counts: BTreeMap<(bool, String), usize> = BTreeMap::new();
+    // Bounds are the same for all: they are put into words once.
+    let mut broken: Vec<(Margin, usize)> = Vec::new();
     for evaluation in evaluations.iter().filter(|e| !e.is_feasible()) {
         if evaluation.is_refused() {
             let reason = evaluation.reason.as_deref().unwrap_or("refused without a reason");
@@ -54,10 +56,20 @@ pub fn blockers(study: &Study, evaluations: &[&Evaluation]) -> Vec<Blocker> {
             continue;
         }
         for margin in study.constraints.iter().flat_map(|c| Margin::of(c, &evaluation.metrics)) {
-            if !margin.holds() {
-                *counts.entry((false, bound_words(&margin))).or_default() += 1;
+            let is_it = |(m, _): &&mut (Margin, usize)| {
+                (m.metric, m.is_max, m.bound) == (margin.metric, margin.is_max, margin.bound)
+            };
+            if margin.holds() {
+                continue;
+            }
+            match broken.iter_mut().find(is_it) {
+                Some((_, candidates)) => *candidates += 1,
+                None => broken.push((margin, 1)),
             }
         }
+    }
+    for (margin, candidates) in broken {
+        *counts.entry((false, bound_words(&margin))).or_default() += candidates;
     }
     let mut blockers: Vec<Blocker> =
         counts.into_iter().map(|((is_refusal, cause), candidates)| Blocker { cause, candidates, is_refusal }).collect();

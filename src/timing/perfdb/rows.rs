@@ -10,6 +10,8 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Type;
+use parquet::file::metadata::ParquetMetaData;
 
 use crate::decoding::guarded;
 
@@ -46,7 +48,8 @@ impl Rows {
             return Err(at(&format!("there is no column {missing}")));
         }
         let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().copied().filter(|name| has(name)));
-        let mut reader = builder.with_projection(mask).with_batch_size(65_536).build().map_err(|e| at(&e))?;
+        let at_once = rows_at_once(bytes, builder.metadata()).map_err(|e| at(&e))?;
+        let mut reader = builder.with_projection(mask).with_batch_size(at_once).build().map_err(|e| at(&e))?;
         let mut rows = Rows::default();
         // The decoder panics on some files that were altered.
         while let Some(batch) = guarded(|| reader.next()).ok_or_else(|| at(&"cannot be decoded"))? {
@@ -100,6 +103,19 @@ impl Rows {
     }
 }
 
+/// Rows to decode at a time, so few that a long text that all of them refer to does not unfold to more
+/// than 50 times the file, and 16 MiB that any table may take.
+fn rows_at_once(file_bytes: u64, metadata: &ParquetMetaData) -> Result<usize, String> {
+    let most = 50 * file_bytes + (16 << 20);
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let texts = chunks.filter(|c| c.column_type() == Type::BYTE_ARRAY);
+    let longest = texts.map(|c| u64::try_from(c.uncompressed_size()).unwrap_or(u64::MAX)).max().unwrap_or(1).max(1);
+    match most / longest {
+        0 => Err(format!("has texts of {longest} bytes, more than 50 times its {file_bytes} bytes")),
+        rows => Ok(rows.min(65_536) as usize),
+    }
+}
+
 fn as_integers(array: &ArrayRef) -> Result<Vec<u32>, String> {
     let narrow = |v: i64| u32::try_from(v).map_err(|_| format!("{v} is out of range"));
     if array.null_count() > 0 {
@@ -134,4 +150,38 @@ fn append_texts(array: &ArrayRef, names: &mut Vec<String>, codes: &mut Vec<u16>)
         other => return Err(format!("{other} is no text")),
     }
     if names.len() > MOST_TEXTS { Err(format!("more than {MOST_TEXTS} distinct texts")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Float64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    #[test]
+    fn long_texts_are_decoded_a_few_rows_at_a_time() {
+        for (length, at_once) in [(10, 65_536), (30_000, 1000)] {
+            let rows = 1000;
+            let text = "x".repeat(length);
+            let texts = StringArray::from_iter_values((0..rows).map(|_| &text));
+            let columns = [
+                ("name", Arc::new(texts) as ArrayRef),
+                ("latency", Arc::new(Float64Array::from_iter_values((0..rows).map(f64::from))) as ArrayRef),
+            ];
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let mut writer = ArrowWriter::try_new(file.reopen().unwrap(), batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            let bytes = writer.close().map(|_| file.as_file().metadata().unwrap().len()).unwrap();
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file.reopen().unwrap()).unwrap();
+            let told = rows_at_once(bytes, builder.metadata()).unwrap();
+            assert!(told * length < 50 * bytes as usize + (16 << 20) && told <= at_once, "{told} rows");
+            assert!(told > 300, "{told} rows");
+            let read = Rows::read(file.path(), &[], &["name"]).unwrap();
+            assert_eq!((read.len(), read.text("name", 999)), (1000, text.as_str()));
+        }
+    }
 }
