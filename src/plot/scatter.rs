@@ -98,11 +98,15 @@ impl Scatter<'_> {
         let points = |rows: &[usize]| rows.iter().copied().filter(shown).map(at).collect::<Vec<Point>>();
         let infeasible = points(&rows.infeasible);
         let dominated = points(&rows.dominated);
+        // What is drawn, for labels to keep off.
+        let mut crowd: Vec<Point> = Vec::new();
         for index in thin(&infeasible, MOST_INFEASIBLE) {
             scene.cross(infeasible[index], 5.0, GREY);
+            crowd.push(infeasible[index]);
         }
         for index in thin(&dominated, MOST_DOMINATED) {
             scene.disc(dominated[index], 4.5, SKY, 0.75);
+            crowd.push(dominated[index]);
         }
         let beyond = self.beyond(&mut scene, &rows, &x, &y, &at, &shown);
         let bounds = self.bounds(&mut scene, &x, &y);
@@ -114,8 +118,8 @@ impl Scatter<'_> {
         }
         for index in thin(&frontier, MOST_FRONTIER) {
             scene.disc(frontier[index], 6.0, BLUE, 1.0);
+            crowd.push(frontier[index]);
         }
-        let crowd = [dominated.as_slice(), infeasible.as_slice(), frontier.as_slice()].concat();
         let bars = self.intervals(&mut scene, &x, &y, &at);
         let has_intervals = !bars.is_empty();
         let mut lines: Vec<(Point, Point)> = staircase.windows(2).map(|pair| (pair[0], pair[1])).collect();
@@ -215,8 +219,9 @@ impl Scatter<'_> {
             [&rows.dominated, &rows.infeasible].into_iter().flatten().copied().filter(|r| !shown(r)).collect();
         let tips: Vec<Point> = out.iter().map(|&row| at(row)).collect();
         let middle = (PLOT.left + PLOT.right) / 2.0;
+        let evaluations = self.run.evaluations();
         for index in thin(&tips, MOST_BEYOND) {
-            let metrics = |objective: Objective| self.run.evaluations()[out[index]].metrics[objective.metric];
+            let metrics = |objective: Objective| evaluations[out[index]].metrics[objective.metric];
             let direction = if !y.shows(metrics(self.y)) {
                 (0.0, if tips[index].1 < (PLOT.top + PLOT.bottom) / 2.0 { -1.0 } else { 1.0 })
             } else {

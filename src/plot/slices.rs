@@ -1,6 +1,8 @@
 //! One objective against each knob: a small panel per knob, a dot per feasible candidate, and the
 //! best that each value attains.
 
+use std::collections::BTreeMap;
+
 use super::axis::Axis;
 use super::chart::{Key, empty, header};
 use super::scatter::{axis_title, run_note};
@@ -123,12 +125,17 @@ fn panel(
     y: &Axis,
 ) {
     let spec_knob = &run.study.space.knobs[knob];
-    let mut levels: Vec<u32> = feasible.iter().map(|e| e.candidate.levels[knob]).collect();
-    levels.sort_unstable();
-    levels.dedup();
+    // What each level attains; levels in order.
+    let mut attained: BTreeMap<u32, f64> = BTreeMap::new();
+    for e in feasible {
+        let value = e.metrics[spec.metric];
+        let best = attained.entry(e.candidate.levels[knob]).or_insert(value);
+        *best = if spec.maximize { best.max(value) } else { best.min(value) };
+    }
+    let levels: Vec<u32> = attained.keys().copied().collect();
     let step = (frame.right - frame.left) / levels.len() as f64;
     let across = |level: u32| {
-        let place = levels.iter().position(|&l| l == level).unwrap_or(0);
+        let place = levels.binary_search(&level).unwrap_or(0);
         frame.left + step * (place as f64 + 0.5)
     };
     for tick in y.ticks() {
@@ -155,19 +162,7 @@ fn panel(
     for index in thin(&dots, MOST_DOTS) {
         scene.disc(dots[index], 3.0, SKY, 0.6);
     }
-    let best: Vec<Point> = levels
-        .iter()
-        .map(|&level| {
-            let of_level =
-                feasible.iter().filter(|e| e.candidate.levels[knob] == level).map(|e| e.metrics[spec.metric]);
-            let value = if spec.maximize {
-                of_level.fold(f64::NEG_INFINITY, f64::max)
-            } else {
-                of_level.fold(f64::INFINITY, f64::min)
-            };
-            (across(level), y.pixel(value))
-        })
-        .collect();
+    let best: Vec<Point> = attained.iter().map(|(&level, &value)| (across(level), y.pixel(value))).collect();
     // A line says that neighbouring values are alike; between names there is nothing.
     if spec_knob.domain.ordered && !levels.contains(&Candidate::ABSENT) {
         scene.line(best, BLUE, 3.0);

@@ -42,8 +42,11 @@ fn role_sentence(study: &Study, evaluations: &[&Evaluation], pick: &Pick, role: 
             let extreme = if study.objectives[objective].maximize { "highest" } else { "lowest" };
             let name = format!("{extreme} {} of the frontier", metric_phrase(metric));
             // A member that pays dearly for a last fraction of a percent was dropped for this one.
-            let followers = evaluations.iter().filter(|e| pick.stands_for.contains(&study.space.id(&e.candidate)));
-            let best = followers.map(|e| e.objectives[objective]).fold(evaluations[pick.row].objectives[objective], f64::min);
+            let own = evaluations[pick.row].objectives[objective];
+            // Ids cost a digest each: only of those that are better.
+            let better = evaluations.iter().filter(|e| e.is_feasible() && e.objectives[objective] < own);
+            let followers = better.filter(|e| pick.stands_for.contains(&study.space.id(&e.candidate)));
+            let best = followers.map(|e| e.objectives[objective]).fold(own, f64::min);
             let best = if study.objectives[objective].maximize { -best } else { best };
             if best == value {
                 format!("The {name}: {}.", with_unit(metric, value))
