@@ -78,21 +78,27 @@ impl Candidates {
         fresh.take(|space| sobol.next(space))
     }
 
-    /// Every knob moved by one or two levels, or to any other name.
-    fn neighbours(&self, base: &Candidate, donors: &[Candidate], rng: &mut ChaCha8Rng, out: &mut Vec<Candidate>) {
-        for &knob in &self.free {
-            let here = base.levels[knob];
-            if here == Candidate::ABSENT {
-                continue;
-            }
-            let domain = &self.space.knobs[knob].domain;
+    /// Levels with one free knob moved, and which: an ordered one by up to `reach` levels, an unordered one
+    /// to any other.
+    fn moved<'a>(&'a self, base: &'a Candidate, reach: u32) -> impl Iterator<Item = (usize, Vec<u32>)> + 'a {
+        let present = self.free.iter().copied().filter(|&knob| base.levels[knob] != Candidate::ABSENT);
+        present.flat_map(move |knob| {
+            let (here, domain) = (base.levels[knob], &self.space.knobs[knob].domain);
             let count = domain.values.len() as u32;
-            let levels = if domain.ordered { here.saturating_sub(2)..(here + 3).min(count) } else { 0..count };
-            for level in levels.filter(|&l| l != here) {
+            let levels =
+                if domain.ordered { here.saturating_sub(reach)..(here + reach + 1).min(count) } else { 0..count };
+            levels.filter(move |&level| level != here).map(move |level| {
                 let mut moved = base.levels.to_vec();
                 moved[knob] = level;
-                out.push(self.complete(moved, donors, rng));
-            }
+                (knob, moved)
+            })
+        })
+    }
+
+    /// Every knob moved by one or two levels, or to any other name.
+    fn neighbours(&self, base: &Candidate, donors: &[Candidate], rng: &mut ChaCha8Rng, out: &mut Vec<Candidate>) {
+        for (_, levels) in self.moved(base, 2) {
+            out.push(self.complete(levels, donors, rng));
         }
     }
 
@@ -100,31 +106,13 @@ impl Candidates {
     /// level. A knob that a step makes active takes the level that it has in the first of `best`
     /// that has it beside the new level.
     pub fn steps(&self, base: &Candidate, best: &[&Candidate], mut add: impl FnMut(Candidate)) {
-        for &knob in &self.free {
-            let here = base.levels[knob];
-            if here == Candidate::ABSENT {
-                continue;
-            }
-            let domain = &self.space.knobs[knob].domain;
-            let count = domain.values.len() as u32;
-            let levels = if domain.ordered { here.saturating_sub(1)..(here + 2).min(count) } else { 0..count };
-            for level in levels.filter(|&l| l != here) {
-                let mut levels = base.levels.to_vec();
-                levels[knob] = level;
-                let mut out = vec![Candidate::ABSENT; levels.len()];
-                for k in 0..levels.len() {
-                    if !self.space.is_active(k, &out) {
-                        continue;
-                    }
-                    if levels[k] == Candidate::ABSENT {
-                        let mut holders = best.iter().map(|b| &b.levels);
-                        let holder = holders.find(|b| b[knob] == level && b[k] != Candidate::ABSENT);
-                        levels[k] = holder.map_or(0, |b| b[k]);
-                    }
-                    out[k] = levels[k];
-                }
-                add(Candidate { levels: out.into() });
-            }
+        for (knob, levels) in self.moved(base, 1) {
+            let level = levels[knob];
+            add(self.filled(levels, |needed, _| {
+                let mut holders = best.iter().map(|b| &b.levels);
+                let holder = holders.find(|b| b[knob] == level && b[needed] != Candidate::ABSENT);
+                holder.map_or(0, |b| b[needed])
+            }));
         }
     }
 
@@ -181,24 +169,23 @@ impl Candidates {
 
     /// The canonical candidate; absent knobs that it needs take the levels of a random donor that
     /// has them, or any.
-    pub fn complete(&self, mut levels: Vec<u32>, donors: &[Candidate], rng: &mut ChaCha8Rng) -> Candidate {
+    pub fn complete(&self, levels: Vec<u32>, donors: &[Candidate], rng: &mut ChaCha8Rng) -> Candidate {
         let donor = (!donors.is_empty()).then(|| &donors[rng.random_range(0..donors.len())]);
         let drawn = random_levels(&self.space, rng);
+        self.filled(levels, |knob, before| {
+            let has = |d: &&Candidate| d.levels[knob] != Candidate::ABSENT;
+            let holder = || donors.iter().find(|d| agrees(&d.levels[..knob], before) && has(d));
+            donor.filter(has).or_else(holder).map_or(drawn[knob], |d| d.levels[knob])
+        })
+    }
+
+    /// The canonical candidate; `lend` says the level of an absent knob that it needs, from the levels before.
+    fn filled(&self, levels: Vec<u32>, lend: impl Fn(usize, &[u32]) -> u32) -> Candidate {
         let mut out = vec![Candidate::ABSENT; levels.len()];
-        for knob in 0..levels.len() {
-            if !self.space.is_active(knob, &out) {
-                continue;
+        for (knob, &level) in levels.iter().enumerate() {
+            if self.space.is_active(knob, &out) {
+                out[knob] = if level == Candidate::ABSENT { lend(knob, &out[..knob]) } else { level };
             }
-            if levels[knob] == Candidate::ABSENT {
-                let holder = || {
-                    donors
-                        .iter()
-                        .find(|d| agrees(&d.levels[..knob], &out[..knob]) && d.levels[knob] != Candidate::ABSENT)
-                };
-                let lent = donor.filter(|d| d.levels[knob] != Candidate::ABSENT).or_else(holder);
-                levels[knob] = lent.map_or(drawn[knob], |d| d.levels[knob]);
-            }
-            out[knob] = levels[knob];
         }
         Candidate { levels: out.into() }
     }
