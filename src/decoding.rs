@@ -1,8 +1,19 @@
 //! Decoders of others run within bounds: the Parquet decoder panics on some files that were altered, and
-//! that is an error of the file, not of this program.
+//! unfolds some that take a few kilobytes to gigabytes (a dictionary of one long text that a million rows
+//! refer to). Both are errors of the file, not of this program.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
+
+/// Bytes in memory that a file may take for one of its own.
+pub const UNFOLDING: u64 = 50;
+/// Bytes in memory that any file may take besides.
+const ALLOWANCE: u64 = 16 << 20;
+
+/// Bytes that a file of so many may unfold to.
+pub fn most_unfolded(file_bytes: u64) -> u64 {
+    UNFOLDING * file_bytes + ALLOWANCE
+}
 
 thread_local! {
     static DECODES: Cell<bool> = const { Cell::new(false) };
@@ -16,8 +27,8 @@ pub fn guarded<T>(decode: impl FnOnce() -> T) -> Option<T> {
     outcome.ok()
 }
 
-/// Whether this thread is within [`guarded`]: a panic will be an error that is told as one.
-pub fn is_guarded() -> bool {
+/// Whether this thread is within [`guarded`].
+fn is_guarded() -> bool {
     DECODES.get()
 }
 

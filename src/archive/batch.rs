@@ -21,7 +21,7 @@ use parquet::file::properties::WriterProperties;
 use super::seal::{self, Seal};
 use super::volume::BATCH_KEY;
 use super::{ArchiveError, Columns, Damage};
-use crate::decoding::guarded;
+use crate::decoding::{UNFOLDING, guarded, most_unfolded};
 use crate::search::{Evaluation, Fidelity};
 use crate::space::identity::Ids;
 use crate::space::{Candidate, Study};
@@ -224,8 +224,7 @@ fn append(to: &mut Vec<Evaluation>, record: &RecordBatch, of: Of<'_>) -> Result<
     Ok(())
 }
 
-/// What a batch file may unfold to in memory: a dictionary with one long text that a million rows refer
-/// to takes a few kilobytes on disk.
+/// What a batch file may unfold to in memory.
 struct Limits {
     file_bytes: usize,
     /// Bytes that all rows may take together.
@@ -235,16 +234,13 @@ struct Limits {
 }
 
 impl Limits {
-    /// Bytes in memory for one in the file, and some that any file may have.
-    const UNFOLDING: usize = 50;
-    const ALLOWANCE: usize = 16 << 20;
     /// Most that Snappy makes of a byte.
     const SNAPPY: usize = 22;
 
     fn of(file_bytes: usize, study: &Study) -> Limits {
         let numbers = METRIC_COUNT + 2 * study.objectives.len();
         let row = size_of::<Evaluation>() + 8 * numbers + size_of::<u32>() * study.space.knobs.len();
-        Limits { file_bytes, most: Self::UNFOLDING * file_bytes + Self::ALLOWANCE, row }
+        Limits { file_bytes, most: most_unfolded(file_bytes as u64) as usize, row }
     }
 
     /// Rows to decode at a time, so few that even if all had the longest text they would not be too large.
@@ -263,7 +259,7 @@ impl Limits {
         let reasons = record.column_by_name("reason").map_or(0, |texts| texts.as_string::<i32>().values().len());
         left.checked_sub(record.num_rows() * self.row + reasons).ok_or_else(|| {
             let Limits { file_bytes, .. } = self;
-            format!("unfolds to more than {} times its {file_bytes} bytes: no search wrote it", Self::UNFOLDING)
+            format!("unfolds to more than {UNFOLDING} times its {file_bytes} bytes: no search wrote it")
         })
     }
 }

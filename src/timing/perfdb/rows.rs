@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Type;
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::decoding::guarded;
+use crate::decoding::{UNFOLDING, guarded, most_unfolded};
 
 /// Columns that older tables lack: nothing was windowed then, and one kernel was measured.
 const OPTIONAL: [&str; 2] = ["window_size", "kernel_source"];
@@ -104,14 +104,13 @@ impl Rows {
 }
 
 /// Rows to decode at a time, so few that a long text that all of them refer to does not unfold to more
-/// than 50 times the file, and 16 MiB that any table may take.
+/// than the file may.
 fn rows_at_once(file_bytes: u64, metadata: &ParquetMetaData) -> Result<usize, String> {
-    let most = 50 * file_bytes + (16 << 20);
     let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
     let texts = chunks.filter(|c| c.column_type() == Type::BYTE_ARRAY);
     let longest = texts.map(|c| u64::try_from(c.uncompressed_size()).unwrap_or(u64::MAX)).max().unwrap_or(1).max(1);
-    match most / longest {
-        0 => Err(format!("has texts of {longest} bytes, more than 50 times its {file_bytes} bytes")),
+    match most_unfolded(file_bytes) / longest {
+        0 => Err(format!("has texts of {longest} bytes, more than {UNFOLDING} times its {file_bytes} bytes")),
         rows => Ok(rows.min(65_536) as usize),
     }
 }
