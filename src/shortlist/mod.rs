@@ -180,14 +180,16 @@ pub fn build(run: &RunData, size: usize) -> Shortlist {
 /// The choice by worst cases, out of what was simulated for it.
 pub(crate) fn listed(run: &RunData, robust: &Robust, size: usize) -> Shortlist {
     let evaluations = run.evaluations();
-    let rows: rustc_hash::FxHashMap<String, usize> =
-        evaluations.iter().enumerate().map(|(row, e)| (run.study.space.id(&e.candidate), row)).collect();
+    let ids = run.study.space.ids();
+    let rows: rustc_hash::FxHashMap<_, usize> =
+        evaluations.iter().enumerate().map(|(row, e)| (ids.of(&e.candidate), row)).collect();
+    let row_of = |id: &String| rows.get(id.as_bytes()).copied();
     let chosen = robust.chosen.iter().filter_map(|chosen| {
         Some(select::Chosen {
-            row: *rows.get(&chosen.id)?,
+            row: row_of(&chosen.id)?,
             roles: chosen.roles.clone(),
             gain: chosen.gain,
-            merged: chosen.stands_for.iter().filter_map(|id| rows.get(id).copied()).collect(),
+            merged: chosen.stands_for.iter().filter_map(row_of).collect(),
         })
     });
     let chosen: Vec<select::Chosen> = chosen.collect();

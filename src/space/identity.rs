@@ -1,5 +1,6 @@
 //! What a candidate is called: its id, its knobs in words, its knobs as TOML.
 
+use std::cmp::Ordering;
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
@@ -40,8 +41,7 @@ impl Space {
     /// domains, nor absent knobs change it.
     pub fn id(&self, candidate: &Candidate) -> String {
         let mut knobs: Vec<(&str, &Value)> = self.active(candidate).collect();
-        // As the lines sort, in which `=` follows the name.
-        knobs.sort_unstable_by(|(a, _), (b, _)| a.bytes().chain([b'=']).cmp(b.bytes().chain([b'='])));
+        knobs.sort_unstable_by(|(a, _), (b, _)| by_line(a, b));
         let mut lines = String::with_capacity(32 * knobs.len());
         for (name, value) in knobs {
             // Writing to a string cannot fail.
@@ -54,8 +54,7 @@ impl Space {
     /// What tells the ids of many candidates.
     pub fn ids(&self) -> Ids {
         let mut order: Vec<usize> = (0..self.knobs.len()).collect();
-        let name = |knob: usize| self.knobs[knob].name.bytes().chain([b'=']);
-        order.sort_unstable_by(|&a, &b| name(a).cmp(name(b)));
+        order.sort_unstable_by(|&a, &b| by_line(&self.knobs[a].name, &self.knobs[b].name));
         let lines = |knob: usize| {
             let Knob { name, domain, .. } = &self.knobs[knob];
             (knob, domain.values.iter().map(|value| format!("{name}={value}\n")).collect())
@@ -100,6 +99,11 @@ impl Ids {
         }
         digits(&hash.finalize())
     }
+}
+
+/// The order of names in the text that is hashed: that of the lines, in which `=` follows the name.
+fn by_line(a: &str, b: &str) -> Ordering {
+    a.bytes().chain([b'=']).cmp(b.bytes().chain([b'=']))
 }
 
 /// The first digits of a digest, in ASCII.
