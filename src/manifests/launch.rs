@@ -183,9 +183,17 @@ pub(super) fn engine_gaps(engine: &EngineConfig) -> Vec<String> {
     gaps
 }
 
+/// Whether a knob of a pool, or of all engines, is among those that these flags express or say they cannot.
+pub(super) fn is_expressed(knob: &str) -> bool {
+    let parts = knob.split_once('.');
+    parts.is_some_and(|(of, leaf)| {
+        ["engine", "aggregated", "prefill", "decode", "deployment"].contains(&of) && EXPRESSED.contains(&leaf)
+    })
+}
+
 /// Knobs of engines and pools that [`engine_flags`] or [`engine_gaps`] express, by the part of their
 /// name after the dot.
-pub(super) const EXPRESSED: &[&str] = &[
+const EXPRESSED: &[&str] = &[
     "mode",
     "backend",
     "tp",

@@ -29,7 +29,7 @@ use crate::catalog::{Backend, Dtype};
 use crate::shortlist::{Shortlist, entry_directory};
 use crate::space::{Deployer, Study};
 use crate::twin::Deployment;
-use crate::twin::deployment::Role;
+use crate::twin::deployment::{Role, Topology};
 use crate::workload::{Workload, write_mooncake};
 use planner::Planner;
 use router::Router;
@@ -109,7 +109,7 @@ struct Candidate<'a> {
 
 impl Candidate<'_> {
     fn backend(&self) -> Backend {
-        self.deployment.topology.pools()[0].1.engine.backend
+        backend(&self.deployment.topology)
     }
 
     /// Whether the candidate says how many KV blocks a worker of this role has.
@@ -127,12 +127,9 @@ impl Candidate<'_> {
             gaps.extend(tiers::gaps(&pool.engine));
         }
         gaps.extend(handoff::gaps(&self.knobs));
-        let is_expressed = |name: &str| match name.split_once('.') {
-            _ if handoff::is_expressed(name) => true,
-            Some(("engine" | "aggregated" | "prefill" | "decode" | "deployment", leaf)) => {
-                launch::EXPRESSED.contains(&leaf)
-            }
-            _ => router::EXPRESSED.contains(&name) || tiers::EXPRESSED.contains(&name) || planner::is_expressed(name),
+        let listed = [router::EXPRESSED, tiers::EXPRESSED, planner::EXPRESSED];
+        let is_expressed = |name: &str| {
+            launch::is_expressed(name) || handoff::is_expressed(name) || listed.iter().any(|l| l.contains(&name))
         };
         let unknown = self.knobs.iter().filter(|(name, _)| !is_expressed(name));
         gaps.extend(unknown.map(|(name, value)| format!("{name} = {value}: these files have no setting for it")));
@@ -145,6 +142,11 @@ impl Candidate<'_> {
     fn gap_lines(&self) -> String {
         self.gaps().iter().map(|gap| comment(&format!("NOT EXPRESSED: {gap}"))).collect()
     }
+}
+
+/// The engine of a deployment, the same in all its pools.
+fn backend(topology: &Topology) -> Backend {
+    topology.pools()[0].1.engine.backend
 }
 
 /// What was written for one entry.
@@ -193,9 +195,7 @@ pub fn write(
             study.space.describe(candidate).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let named = |name: &str| knobs.iter().any(|(known, _)| known == name);
         let router = router::router(&deployment.router, &named);
-        let topology = &deployment.topology;
-        let backend = topology.pools()[0].1.engine.backend;
-        let planner = planner::planner(deployment.planner.as_ref(), topology, backend);
+        let planner = planner::planner(&deployment);
         let candidate = Candidate {
             id: pick.id.clone(),
             directory: own.clone(),

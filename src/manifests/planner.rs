@@ -5,7 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::catalog::Backend;
+use super::backend;
+use super::scripts::is_aggregated;
+use crate::twin::Deployment;
 use crate::twin::deployment::{Role, Topology};
 use crate::twin::planner::{PlannerConfig, PredictorKind, ScalingPolicy, Thresholds};
 use crate::units::MS_PER_S;
@@ -18,22 +20,41 @@ pub(super) struct Planner {
     pub gaps: Vec<String>,
 }
 
-/// Knobs that [`planner`] expresses, or says it cannot: all of the planner's.
-pub(super) fn is_expressed(knob: &str) -> bool {
-    knob.starts_with("planner.")
-}
+/// Knobs that [`planner`] expresses, or says it cannot.
+pub(super) const EXPRESSED: &[&str] = &[
+    "planner.policy",
+    "planner.load_interval_s",
+    "planner.throughput_interval_s",
+    "planner.thresholds",
+    "planner.prefill_up",
+    "planner.prefill_down",
+    "planner.decode_up",
+    "planner.decode_down",
+    "planner.ttft_ms",
+    "planner.itl_ms",
+    "planner.sensitivity",
+    "planner.predictor",
+    "planner.season_s",
+    "planner.headroom",
+    "planner.min_workers",
+    "planner.max_workers",
+    "planner.startup_s",
+    "planner.cooldown_s",
+    "planner.confirm_up",
+    "planner.confirm_down",
+    "planner.wait_for_starting",
+];
 
-/// The configuration for a planner of this deployment.
-pub(super) fn planner(config: Option<&PlannerConfig>, topology: &Topology, backend: Backend) -> Planner {
-    let Some(config) = config else { return Planner::default() };
+/// The configuration for the planner of a deployment.
+pub(super) fn planner(deployment: &Deployment) -> Planner {
+    let (topology, Some(config)) = (&deployment.topology, &deployment.planner) else { return Planner::default() };
     let mut out = Settings { fields: Map::new(), gaps: Vec::new() };
-    let pools = topology.pools();
-    let is_aggregated = matches!(pools[..], [(Role::Aggregated, _)]);
+    let is_aggregated = is_aggregated(topology);
     out.set("environment", "kubernetes");
-    out.set("backend", backend.name());
+    out.set("backend", backend(topology).name());
     out.set("mode", if is_aggregated { "agg" } else { "disagg" });
-    for (role, pool) in &pools {
-        let field = if *role == Role::Prefill { "prefill_engine_num_gpu" } else { "decode_engine_num_gpu" };
+    for (role, pool) in topology.pools() {
+        let field = if role == Role::Prefill { "prefill_engine_num_gpu" } else { "decode_engine_num_gpu" };
         out.set(field, pool.gpus_per_worker);
     }
     out.policy(config, is_aggregated);
@@ -63,7 +84,7 @@ impl Settings {
         self.gaps.push(gap);
     }
 
-    /// A time in whole units of `unit_ms`, or percent of a share, as the planner takes it.
+    /// A field that takes whole numbers from 1.
     fn whole(&mut self, field: &str, knob: &str, value: f64) {
         let taken = value.round().max(1.0);
         if taken != value {
