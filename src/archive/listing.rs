@@ -111,10 +111,33 @@ impl Listing {
             ),
             [first, ..] => (
                 format!("is missing although {first} is there"),
-                format!("put it back, or delete {} and continue the run with --resume", later.join(", ")),
+                format!("put it back, or delete {} and continue the run with --resume", all_of(&later)),
             ),
         };
         let path = self.directory.join(Batch::file_name(index));
         ArchiveError::Damaged { damage: Damage::Missing, path, why, remedy }
+    }
+}
+
+/// The names of files, of many the first.
+fn all_of(files: &[String]) -> String {
+    match files {
+        [first, after @ ..] if after.len() > 3 => format!("{first} and the {} files after it", after.len()),
+        _ => files.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_files_to_delete_the_first_is_named() {
+        let missing = |batches: std::ops::Range<u32>| {
+            let listing = Listing { batches: batches.collect(), ..Listing::default() };
+            listing.sources(1).unwrap_err().to_string()
+        };
+        assert!(missing(1..3).contains("delete batch-000001.parquet, batch-000002.parquet and continue"));
+        assert!(missing(1..900).contains("delete batch-000001.parquet and the 898 files after it and continue"));
     }
 }
