@@ -65,11 +65,10 @@ impl BlockPaths {
         }
         let prompt_blocks: Vec<u32> = workload.requests.iter().map(|r| r.input_tokens / block_size).collect();
         let path_blocks: Vec<u32> = tokens.iter().map(|&t| t / block_size).collect();
-        let (block_tokens, block_size_u64) = (workload.block_tokens.into(), block_size.into());
         let mut segmenter = Segmenter {
             trie: &trie,
-            block_tokens,
-            block_size: block_size_u64,
+            block_tokens: workload.block_tokens.into(),
+            block_size: block_size.into(),
             cuts: Vec::new(),
             cut_offsets: Vec::new(),
         };
