@@ -79,7 +79,7 @@ fn a_torn_or_foreign_assessment_is_named_and_made_again() {
     let cases = [
         (whole[..whole.len() / 2].to_owned(), "does not read back"),
         (whole.replacen(&fingerprint, "another", 1), "is of another run"),
-        (whole.replacen("\"format\":1", "\"format\":9", 1), "has format 9"),
+        (whole.replacen(&format!("\"format\":{}", json(&file)["format"]), "\"format\":9", 1), "has format 9"),
     ];
     for (text, why) in cases {
         fs::write(&file, &text).unwrap();
@@ -196,4 +196,44 @@ fn simulating_needs_the_error_model_and_the_workload_that_it_names() {
         .unwrap();
     let (_, error) = run_to(2, &["shortlist", arg(&out), "--draws", "9"]);
     assert!(error.contains("SHA-256"), "{error}");
+}
+
+#[test]
+fn of_equals_the_one_that_bears_slower_passes_is_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let listed = |name: &str, draws: &str| {
+        let out = directory.path().join(name);
+        let knobs = [
+            "engine.max_num_seqs=[128, 256]",
+            "engine.max_num_batched_tokens=4096",
+            "aggregated.tp=8",
+            "aggregated.workers=3",
+            "router.policy=kv",
+            "router.overlap_credit=1.5",
+            "router.prefill_load_scale=4.0",
+            "search.strategy=grid",
+        ];
+        let mut args = vec!["search", "search-spaces/quickstart.toml", "--out", arg(&out), "--set", draws];
+        args.extend(knobs.iter().flat_map(|knob| ["--set", knob]));
+        run_to(0, &args);
+        let entry = json(&out.join("shortlist.json"))["entries"][0].clone();
+        let candidate = out.join(entry["directory"].as_str().unwrap()).join("candidate.toml");
+        (out, entry, fs::read_to_string(candidate).unwrap())
+    };
+
+    let (_, first, tight) = listed("predicted", "shortlist.draws=0");
+    assert!(tight.contains("max_num_seqs = 128"), "{tight}");
+    let (out, entry, roomy) = listed("drawn", "shortlist.draws=16");
+    assert!(roomy.contains("max_num_seqs = 256"), "{roomy}");
+    let value = |entry: &Json| entry["metrics"]["ttft_p90_ms"]["value"].clone();
+    assert_eq!(value(&first), value(&entry));
+    let why = entry["why"].as_str().unwrap();
+    let place = format!("Takes the place of {}, found first", first["id"].as_str().unwrap());
+    assert!(why.contains(&place) && why.contains("over 16 draws"), "{why}");
+    assert_eq!(entry["stands_for"][0], first["id"]);
+
+    // It is so again from what lies there.
+    let before = promised_files(&out);
+    run_to(0, &["shortlist", arg(&out)]);
+    assert_eq!(before, promised_files(&out));
 }

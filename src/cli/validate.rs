@@ -145,6 +145,7 @@ type Paired = (Vec<Pair>, Vec<(String, String)>);
 
 fn pair(args: &ValidateArgs, data: &RunData, workload: &Workload) -> Result<Paired, CliError> {
     let candidates = Candidates::of(data);
+    let shortlist = shortlist::recorded(&args.run, data, None)?;
     let evaluations = data.evaluations();
     let mut pairs = Vec::new();
     let mut refused = Vec::new();
@@ -169,8 +170,7 @@ fn pair(args: &ValidateArgs, data: &RunData, workload: &Workload) -> Result<Pair
             None => candidates.of_measurement(&measurement),
         };
         let row = row.map_err(|why| {
-            let listed: Vec<String> =
-                shortlist::build(data, data.study.shortlist_size).picks.into_iter().map(|p| p.id).collect();
+            let listed: Vec<&str> = shortlist.picks.iter().map(|pick| pick.id.as_str()).collect();
             CliError::user(format!("{}: {why}", measurement.label), format!("the shortlist has {}", listed.join(", ")))
         })?;
         let against = objections(&measurement, workload);
@@ -208,7 +208,7 @@ pub(super) fn rank_again(
     let study = study_under(&data.study, &absolute)?;
     let replicates = replicate_workloads(&study)?;
     let evaluator = Evaluator::new(&study, workload, data.run.seed).with_replicates(&replicates);
-    let mut rows: Vec<usize> = shortlist::build(data, data.study.shortlist_size).picks.iter().map(|p| p.row).collect();
+    let mut rows: Vec<usize> = shortlist::recorded(path, data, None)?.picks.iter().map(|pick| pick.row).collect();
     rows.extend(first);
     let reranked = rerank(data, &evaluator, &rows);
     clear(path, out)?;

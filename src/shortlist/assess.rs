@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::errors::TimingErrors;
-use crate::frontier::dominates;
+use crate::frontier::constrained_dominates;
 use crate::space::{Candidate, Deployer, Study};
 use crate::twin::metrics::{METRIC_COUNT, METRICS};
 use crate::twin::{self, Deployment};
@@ -107,7 +107,7 @@ impl<'a> Assessor<'a> {
         };
         let is_beaten = |draw: usize, index: usize| {
             let own = &verdicts[draw][index];
-            verdicts[draw].iter().any(|other| other.feasible && dominates(&other.objectives, &own.objectives))
+            verdicts[draw].iter().any(|other| other.feasible && other.beats(own))
         };
         let one = |index: usize| Assessed {
             id: study.space.id(all[index]),
@@ -152,6 +152,12 @@ impl Verdict {
         let broken: f64 = study.constraints.iter().map(|c| c.violation(values[c.metric])).sum();
         let violation = if is_missing { f64::INFINITY } else { broken };
         Verdict { feasible: violation == 0.0, violation, objectives }
+    }
+
+    /// Whether it is better: by its objectives where both keep the constraints, else by breaking them less
+    /// (Deb's rule of constrained domination).
+    pub fn beats(&self, other: &Verdict) -> bool {
+        constrained_dominates(&self.objectives, self.violation, &other.objectives, other.violation)
     }
 }
 

@@ -5,12 +5,14 @@
 //! most hypervolume to the picks so far, with deployment shapes that are not yet represented
 //! preferred; one place is kept for another kind of deployment that misses the frontier by little,
 //! as a hedge against the twin's error. When nothing is feasible: the nearest misses, marked as such.
+//! Where some have the very same predictions, the one that holds best under drawn pass times and traffic.
 //! The list is shorter than asked for when there is no more that is worth telling apart.
 //!
 //! [`build`] chooses and explains, [`write()`] leaves `shortlist.{md,json,csv}` and one directory
 //! per entry, [`render_terminal`] prints the table.
 
 mod assess;
+mod equals;
 mod errors;
 mod explain;
 mod forest;
@@ -30,6 +32,7 @@ mod words;
 mod write;
 
 pub use assess::{Assessed, Assessor, BLOCKS, BoundChance, CHANCE, Interval, Values};
+pub use equals::Preferred;
 pub use errors::TimingErrors;
 pub use explain::{Explained, Phases, Rival, Step};
 pub use importance::{KnobImportance, ObjectiveImportance, knob_importance};
@@ -121,6 +124,8 @@ pub struct Pick {
     pub gain: f64,
     /// Ids of frontier members that gain next to nothing on it, for which it stands.
     pub stands_for: Vec<String>,
+    /// The one with the same predictions whose place it took, if any.
+    pub preferred: Option<Preferred>,
     /// One per constraint of the study, in its order.
     pub margins: Vec<Margin>,
     /// Why it was chosen, in sentences.
@@ -165,16 +170,27 @@ impl Margin {
     }
 }
 
-/// Chooses up to `size` candidates and explains each; nothing is simulated.
+/// Chooses up to `size` candidates and explains each; nothing is simulated. Of candidates with the very
+/// same predictions it takes the one found first.
 pub fn build(run: &RunData, size: usize) -> Shortlist {
+    preferring(run, select(run, size), size, &[])
+}
+
+/// What [`build`] chooses.
+pub(crate) fn select(run: &RunData, size: usize) -> Selection {
     let evaluations = run.evaluations();
     let frontier = run.frontier();
-    let selection = if frontier.is_empty() {
+    if frontier.is_empty() {
         misses::nearest(&run.study, &evaluations, size)
     } else {
         select::from_frontier(&run.study, &evaluations, &frontier, size)
-    };
-    from_selection(run, &selection, size, false)
+    }
+}
+
+/// A choice explained, with those in it that are preferred to their equals.
+pub(crate) fn preferring(run: &RunData, mut selection: Selection, size: usize, preferred: &[Preferred]) -> Shortlist {
+    equals::prefer(run, &mut selection, preferred);
+    from_selection(run, &selection, size, false, preferred)
 }
 
 /// The choice by worst cases, out of what was simulated for it.
@@ -194,10 +210,16 @@ pub(crate) fn listed(run: &RunData, robust: &Robust, size: usize) -> Shortlist {
     });
     let chosen: Vec<select::Chosen> = chosen.collect();
     let distinct = chosen.len();
-    from_selection(run, &Selection { chosen, distinct, coverage: None }, size, true)
+    from_selection(run, &Selection { chosen, distinct, coverage: None }, size, true, &[])
 }
 
-fn from_selection(run: &RunData, selection: &Selection, size: usize, by_worst_case: bool) -> Shortlist {
+fn from_selection(
+    run: &RunData,
+    selection: &Selection,
+    size: usize,
+    by_worst_case: bool,
+    preferred: &[Preferred],
+) -> Shortlist {
     let evaluations = run.evaluations();
     let frontier = run.frontier();
     let feasible = evaluations.iter().filter(|e| e.is_feasible()).count();
@@ -215,10 +237,12 @@ fn from_selection(run: &RunData, selection: &Selection, size: usize, by_worst_ca
     let mut picks: Vec<Pick> = Vec::with_capacity(selection.chosen.len());
     for (index, chosen) in selection.chosen.iter().enumerate() {
         let metrics = &evaluations[chosen.row].metrics;
+        let id = run.study.space.id(&evaluations[chosen.row].candidate);
         picks.push(Pick {
             rank: index + 1,
             row: chosen.row,
-            id: run.study.space.id(&evaluations[chosen.row].candidate),
+            preferred: preferred.iter().find(|choice| choice.id == id).cloned(),
+            id,
             roles: chosen.roles.clone(),
             gain: chosen.gain,
             stands_for: chosen.merged.iter().map(|&r| run.study.space.id(&evaluations[r].candidate)).collect(),

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::assess::{Assessed, Assessor, BLOCKS, CHANCE};
+use super::equals::Preferred;
 use super::explain::Explained;
 use super::robust::Robust;
-use super::{Shortlist, build, listed};
+use super::{Shortlist, listed, preferring, select};
 use crate::archive::{ArchiveError, Damage, RunData, write_atomic};
 use crate::space::Candidate;
 
@@ -17,7 +18,7 @@ pub const DRAWS: usize = 48;
 /// Most further members of the frontier that are simulated beside the shortlist.
 const MEMBERS: usize = 10;
 /// Version of the file.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FILE: &str = "assessment.json";
 
 /// Everything about a shortlist that takes simulations.
@@ -34,6 +35,8 @@ pub struct Assessment {
     pub chance: f64,
     /// The error model of pass times, in a sentence.
     pub timing_errors: String,
+    /// Entries that took the place of others with the same predictions; none in a choice by worst cases.
+    pub preferred: Vec<Preferred>,
     /// Entries first, then their neighbours on the frontier.
     pub candidates: Vec<Assessed>,
     pub explained: Vec<Explained>,
@@ -97,9 +100,14 @@ pub struct Wish {
 /// Chooses a shortlist and simulates what its entries' intervals, chances and explanations take.
 pub fn assessed(run: &RunData, assessor: &Assessor, wish: Wish) -> Shortlist {
     let robust = (wish.robust && !run.frontier().is_empty()).then(|| assessor.robust(run, wish.size));
+    let mut preferred = Vec::new();
     let mut shortlist = match &robust {
         Some(robust) => listed(run, robust, wish.size),
-        None => build(run, wish.size),
+        None => {
+            let selection = select(run, wish.size);
+            preferred = assessor.preferred(run, &selection, wish.draws);
+            preferring(run, selection, wish.size, &preferred)
+        }
     };
     let evaluations = run.evaluations();
     let picks: Vec<&Candidate> = shortlist.picks.iter().map(|pick| &evaluations[pick.row].candidate).collect();
@@ -113,6 +121,7 @@ pub fn assessed(run: &RunData, assessor: &Assessor, wish: Wish) -> Shortlist {
         blocks: BLOCKS,
         chance: CHANCE,
         timing_errors: assessor.error_words().into(),
+        preferred,
         candidates: assessor.assess(&picks, &members, wish.draws),
         explained: shortlist.picks.iter().map(|pick| assessor.explain(run, pick.row)).collect(),
         robust,
@@ -131,7 +140,11 @@ pub fn recorded(directory: &Path, run: &RunData, size: Option<usize>) -> Result<
     let robust = assessment.as_ref().and_then(|a| a.robust.as_ref()).filter(|_| size.is_none_or(|s| s == own));
     let mut shortlist = match robust {
         Some(robust) => listed(run, robust, own),
-        None => build(run, size.unwrap_or(own)),
+        None => {
+            let preferred = assessment.as_ref().map_or(&[][..], |a| &a.preferred);
+            let size = size.unwrap_or(own);
+            preferring(run, select(run, size), size, preferred)
+        }
     };
     let is_robust = robust.is_some();
     shortlist.assessment = assessment.map(|a| Assessment { robust: a.robust.filter(|_| is_robust), ..a });

@@ -27,6 +27,9 @@ pub(crate) fn explain(
         sentences
             .push(format!("Stands for {} that gain next to nothing on it.", counted(n, "further frontier member")));
     }
+    if let Some(choice) = &pick.preferred {
+        sentences.push(choice.sentence());
+    }
     if let Some(other) = nearest(study, evaluations, picks, index) {
         sentences.push(against(study, evaluations, pick, &picks[other]));
     }
