@@ -1,6 +1,8 @@
 //! An exhaustive table of configurations as a search problem: knobs and objectives are columns of
 //! a Parquet file, and an evaluation is a look-up.
 
+mod infer;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,9 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rustc_hash::FxHashMap;
 
+use self::infer::infer_space;
 use super::{Evaluate, Evaluation};
-use crate::space::{Candidate, Condition, Domain, Knob, Space, Value};
+use crate::space::{Candidate, Space, Value};
 
 /// A table of every configuration of a space.
 #[derive(Clone, Debug)]
@@ -68,8 +71,8 @@ pub enum TableError {
 impl Table {
     /// Reads a Parquet file, or all of a directory, in the order of their names. A null cell of a
     /// knob means that the knob is absent; under which levels of which other knobs it is absent is
-    /// learnt from the rows. Numbers become ordered knobs, text and booleans unordered ones; a
-    /// knob's block is its name up to the first dot.
+    /// learnt from the rows, and where none tell, a knob `NAME is set` is added. Numbers become ordered
+    /// knobs, text and booleans unordered ones; a knob's block is its name up to the first dot.
     pub fn read(path: &Path, columns: &Columns) -> Result<Table, TableError> {
         let shape = |why: &str| TableError::Shape { path: path.into(), why: why.into() };
         if columns.minimize.is_empty() {
@@ -257,107 +260,10 @@ fn objective_rows(path: &Path, columns: &[Column], violations: &[f64]) -> Result
                 path: path.into(),
                 row,
                 name: column.name.clone(),
-                why: "an objective must be a finite number".into(),
+                why: "an objective must be a finite number; leave the row out, or name a column of violations that is null there"
+                    .into(),
             })?);
         }
     }
     Ok(rows)
-}
-
-/// The space, and one level per knob and row.
-fn infer_space(path: &Path, columns: &[Column]) -> Result<(Space, Vec<u32>), TableError> {
-    let n = columns[0].cells.len();
-    // A condition refers to an earlier knob: knobs come as soon as those before them tell when they
-    // are there, the ones that are there most often first.
-    let mut left: Vec<usize> = (0..columns.len()).collect();
-    left.sort_by_key(|&c| columns[c].cells.iter().filter(|v| v.is_none()).count());
-    let mut knobs: Vec<Knob> = Vec::new();
-    let mut levels = vec![Candidate::ABSENT; n * columns.len()];
-    while !left.is_empty() {
-        let k = knobs.len();
-        let mut found = None;
-        for (at, &c) in left.iter().enumerate() {
-            let column = &columns[c];
-            let domain = domain(column).ok_or_else(|| TableError::Shape {
-                path: path.into(),
-                why: format!("column `{}` mixes numbers and text, or holds nothing but nulls", column.name),
-            })?;
-            for (row, value) in column.cells.iter().enumerate() {
-                let level = value.as_ref().map(|value| domain.values.iter().position(|v| v == value));
-                levels[row * columns.len() + k] = match level {
-                    None => Candidate::ABSENT,
-                    Some(level) => level.expect("the domain holds every value") as u32,
-                };
-            }
-            if let Some(conditions) = conditions(&levels, columns.len(), k) {
-                found = Some((at, domain, conditions));
-                break;
-            }
-        }
-        let Some((at, domain, conditions)) = found else {
-            let name = &columns[left[0]].name;
-            return Err(TableError::Shape {
-                path: path.into(),
-                why: format!("column `{name}` is null in rows that no other knob tells apart"),
-            });
-        };
-        let name = columns[left.remove(at)].name.clone();
-        let block = name.split('.').next().unwrap_or_default().to_owned();
-        knobs.push(Knob { name, domain, conditions, block });
-    }
-    Ok((Space { knobs }, levels))
-}
-
-/// The distinct values: numbers ascending, the rest in order of appearance.
-fn domain(column: &Column) -> Option<Domain> {
-    let mut values: Vec<Value> = Vec::new();
-    for value in column.cells.iter().flatten() {
-        if !values.contains(value) {
-            values.push(value.clone());
-        }
-    }
-    let ordered = values.iter().all(|v| matches!(v, Value::Int(_) | Value::Real(_)));
-    let alike = ordered || values.windows(2).all(|w| std::mem::discriminant(&w[0]) == std::mem::discriminant(&w[1]));
-    if values.is_empty() || !alike {
-        return None;
-    }
-    if ordered {
-        let number = |v: &Value| v.as_f64().unwrap_or(f64::NAN);
-        values.sort_by(|a, b| number(a).total_cmp(&number(b)));
-    }
-    Some(Domain { values, ordered, log: false })
-}
-
-/// The conditions on knobs before `k` under which it is there: the fewest that explain every row.
-fn conditions(levels: &[u32], knobs: usize, k: usize) -> Option<Vec<Condition>> {
-    let rows = || levels.chunks_exact(knobs);
-    let is_there = |row: &[u32]| row[k] != Candidate::ABSENT;
-    if rows().all(is_there) {
-        return Some(Vec::new());
-    }
-    let mut conditions: Vec<Condition> = (0..k)
-        .map(|knob| {
-            let mut seen: Vec<u32> = Vec::new();
-            rows().filter(|row| is_there(row)).for_each(|row| {
-                if !seen.contains(&row[knob]) {
-                    seen.push(row[knob]);
-                }
-            });
-            seen.sort_unstable();
-            Condition { knob, levels: seen }
-        })
-        .collect();
-    let explains = |conditions: &[Condition]| {
-        rows().all(|row| conditions.iter().all(|c| c.levels.contains(&row[c.knob])) == is_there(row))
-    };
-    if !explains(&conditions) {
-        return None;
-    }
-    for at in (0..conditions.len()).rev() {
-        let dropped = conditions.remove(at);
-        if !explains(&conditions) {
-            conditions.insert(at, dropped);
-        }
-    }
-    Some(conditions)
 }
