@@ -166,16 +166,22 @@ fn draw(problem: &Benchmark, rows: &[(&str, Shares)], seeds: u32, file: &Path) -
         points: shares.look.evaluations.iter().zip(&shares.quartiles).map(|(&n, q)| (n as f64, q[1])).collect(),
     };
     let curves: Vec<SharesCurve> = rows.iter().map(curve).collect();
-    let note = format!("{:.0} configurations, median of {seeds} seeds", problem.size());
+    let note = format!("{}, median of {seeds} seeds", configurations(problem));
     draw_shares(&format!("How soon strategies find the frontier of {}", problem.name()), &note, &curves, file)?;
     Ok(())
 }
 
+fn configurations(problem: &Benchmark) -> String {
+    let (known, size) = (problem.known(), problem.size());
+    let of = if known < size { format!(" of a space of {size:.0}") } else { String::new() };
+    format!("{known:.0} configurations{of}")
+}
+
 fn table(problem: &Benchmark, rows: &[(&str, Shares)]) -> String {
     let mut text = format!(
-        "{}: {:.0} configurations, true hypervolume {:.5}; share found, median (quartiles)\n\n",
+        "{}: {}, true hypervolume {:.5}; share found, median (quartiles)\n\n",
         problem.name(),
-        problem.size(),
+        configurations(problem),
         problem.truth()
     );
     let _ = write!(text, "{:<12}", "strategy");
@@ -194,6 +200,16 @@ fn table(problem: &Benchmark, rows: &[(&str, Shares)]) -> String {
             let _ = write!(text, " {:>18}", format!("{} ({}-{})", n(median), n(low), n(high)));
         }
         let _ = writeln!(text, " {:>8.2}", shares.seconds);
+    }
+    for (strategy, shares) in rows {
+        let wanted = shares.look.evaluations.iter().copied().max().unwrap_or(0);
+        if (shares.evaluations as f64) < problem.known().min(wanted as f64) {
+            let _ = writeln!(
+                text,
+                "{strategy} ended after {} of {wanted} evaluations in a run: what it proposed besides is refused or not in the table",
+                shares.evaluations
+            );
+        }
     }
     text
 }
@@ -219,12 +235,14 @@ fn json_of(measured: &[(&Benchmark, Vec<(&str, Shares)>)], batch: u32, seeds: u3
                         .zip(&shares.reached)
                         .map(|(level, [low, median, high])| json!({ "share": level, "q1": low, "median": median, "q3": high }))
                         .collect();
-                    json!({ "strategy": strategy, "shares": after, "reached": reached, "seconds_per_run": shares.seconds })
+                    let fewest = shares.evaluations;
+                    json!({ "strategy": strategy, "fewest_evaluations": fewest, "shares": after, "reached": reached, "seconds_per_run": shares.seconds })
                 })
                 .collect();
             json!({
                 "problem": problem.name(),
-                "configurations": problem.size(),
+                "configurations": problem.known(),
+                "space_size": problem.size(),
                 "true_hypervolume": problem.truth(),
                 "strategies": strategies,
             })

@@ -17,16 +17,20 @@ pub struct Benchmark {
     evaluate: Box<dyn Evaluate + Send>,
     units: Reference,
     truth: f64,
+    /// Configurations that have objectives.
+    known: f64,
 }
 
 impl Benchmark {
     /// A standard function, measured as it is with the reference point 1.1.
     pub fn standard(problem: Problem) -> Self {
         let m = problem.objectives();
+        let space = problem.space();
         let units = Reference { scales: vec![Scale::Linear; m], ideal: vec![0.0; m], nadir: vec![1.0; m] };
         Benchmark {
             name: problem.name().to_owned(),
-            space: problem.space(),
+            known: space.size(),
+            space,
             evaluate: Box::new(problem),
             units,
             truth: problem.hypervolume(),
@@ -39,7 +43,8 @@ impl Benchmark {
     pub fn table(name: &str, table: Table, log: bool) -> Self {
         let m = table.objectives();
         let (units, truth) = units(&table.points(), m, log);
-        Benchmark { name: name.to_owned(), space: table.space().clone(), evaluate: Box::new(table), units, truth }
+        let (space, known) = (table.space().clone(), table.known() as f64);
+        Benchmark { name: name.to_owned(), space, evaluate: Box::new(table), units, truth, known }
     }
 
     /// One of the serving-like instances, or a variant of it, all of it computed, in the logarithmic
@@ -49,7 +54,7 @@ impl Benchmark {
         let (units, truth) = units(&problem.points(), objectives, true);
         let space = problem.space().clone();
         let name = if variant == 0 { instance.name().to_owned() } else { format!("{}-{variant}", instance.name()) };
-        Benchmark { name, space, evaluate: Box::new(problem), units, truth }
+        Benchmark { name, known: space.size(), space, evaluate: Box::new(problem), units, truth }
     }
 
     /// What it is called.
@@ -57,7 +62,12 @@ impl Benchmark {
         &self.name
     }
 
-    /// Number of distinct configurations.
+    /// Number of distinct configurations that have objectives.
+    pub fn known(&self) -> f64 {
+        self.known
+    }
+
+    /// Number of distinct configurations of the space: more, where a table does not hold them all.
     pub fn size(&self) -> f64 {
         self.space.size()
     }
@@ -98,6 +108,7 @@ impl Benchmark {
             Some(reached)
         };
         Ok(Found {
+            evaluations: found.len() / m,
             shares: look.evaluations.iter().map(|&n| share(n)).collect(),
             reached: look.levels.iter().map(|&level| first(level)).collect(),
             seconds,
@@ -146,7 +157,8 @@ impl Benchmark {
             })
             .collect();
         let seconds = runs.iter().map(|run| run.seconds).sum::<f64>() / runs.len() as f64;
-        Ok(Shares { look: look.clone(), quartiles, reached, seconds })
+        let evaluations = runs.iter().map(|run| run.evaluations).min().unwrap_or(0);
+        Ok(Shares { look: look.clone(), evaluations, quartiles, reached, seconds })
     }
 }
 
@@ -164,6 +176,9 @@ pub struct Look {
 /// What one run found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
+    /// Distinct evaluations that it made: fewer than its budget where the space has no more, or where
+    /// far more proposals were refused than evaluated.
+    pub evaluations: usize,
     /// The share of the true hypervolume after each number of evaluations.
     pub shares: Vec<f64>,
     /// The number of evaluations after which each level was reached, if it was.
@@ -177,6 +192,8 @@ pub struct Found {
 pub struct Shares {
     /// When it was looked at.
     pub look: Look,
+    /// Fewest evaluations of a run.
+    pub evaluations: usize,
     /// First quartile, median and third quartile of the share after each number of evaluations,
     /// interpolated.
     pub quartiles: Vec<[f64; 3]>,

@@ -119,6 +119,11 @@ impl Table {
         rows.filter(|(row, _)| self.violation(*row) == 0.0).flat_map(|(_, objectives)| objectives).copied().collect()
     }
 
+    /// Configurations that have objectives.
+    pub fn known(&self) -> usize {
+        self.objectives.chunks_exact(self.minimize.len()).filter(|row| row.iter().all(|v| v.is_finite())).count()
+    }
+
     fn violation(&self, row: usize) -> f64 {
         self.violations.get(row).copied().unwrap_or(0.0)
     }
