@@ -2,6 +2,8 @@
 //! unfolds some that take a few kilobytes to gigabytes (a dictionary of one long text that a million rows
 //! refer to). Both are errors of the file, not of this program.
 
+pub mod pages;
+
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use servescout::archive::RunData;
-use servescout::plot::draw_all;
+use servescout::plot::Figures;
 use servescout::search::Evaluation;
 use servescout::shortlist::{Role, build};
 use servescout::space::Study;
@@ -19,7 +19,7 @@ fn run(study: &Study, rows: &[Evaluation]) -> RunData {
 /// Draws all figures of a run; file names and contents.
 fn drawn(run: &RunData) -> Vec<(String, Vec<u8>)> {
     let directory = tempfile::tempdir().unwrap();
-    let files = draw_all(run, &build(run, 6), directory.path()).unwrap();
+    let files = Figures::of(run, &build(run, 6)).unwrap().write(directory.path()).unwrap();
     let listed = fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(files.len(), listed, "nothing but the figures is left behind");
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
@@ -272,6 +272,6 @@ fn an_unwritable_directory_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("plots");
     fs::write(&file, "a file").unwrap();
-    let error = draw_all(&run, &build(&run, 6), &file).unwrap_err().to_string();
+    let error = Figures::of(&run, &build(&run, 6)).unwrap().write(&file).unwrap_err().to_string();
     assert!(error.contains("plots"), "{error}");
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value as Json;
 use servescout::archive::{RunData, RunDir};
+use servescout::plot::Figures;
 use servescout::report::html;
 use servescout::shortlist::build;
 
@@ -24,7 +25,8 @@ fn page(n: usize) -> String {
     data.workload.source = HOSTILE.into();
     data.study.model.name = HOSTILE.into();
     poison(&mut data);
-    html(&data, &manifest, &build(&data, 6)).unwrap()
+    let shortlist = build(&data, 6);
+    html(&data, &manifest, &shortlist, &Figures::of(&data, &shortlist).unwrap()).unwrap()
 }
 
 /// Reasons out of files may hold anything too.

@@ -3,26 +3,20 @@
 //! The footer carries the run's fingerprint, the batch number, the strategy and the file's own
 //! checksum, so that what is read is what was written, by this run, and in its place.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, Type};
-use parquet::file::metadata::{KeyValue, ParquetMetaData};
+use parquet::basic::Compression;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use super::seal::{self, Seal};
+use super::rows::read_rows;
 use super::volume::BATCH_KEY;
-use super::{ArchiveError, Columns, Damage};
-use crate::decoding::{UNFOLDING, guarded, most_unfolded};
-use crate::search::{Evaluation, Fidelity};
+use super::{ArchiveError, Columns, Damage, seal};
+use crate::search::Evaluation;
 use crate::space::identity::Ids;
 use crate::space::{Candidate, Study};
 use crate::twin::metrics::METRIC_COUNT;
@@ -117,156 +111,6 @@ pub(super) fn damaged(path: &Path, index: u32, damage: Damage, why: String) -> A
 /// A file's bytes with the seal in its place.
 pub(super) fn sealed(bytes: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
     seal::seal(bytes).ok_or_else(|| ArchiveError::Unstorable("the Parquet footer has no place for the seal".into()))
-}
-
-/// Footer and rows of a file of evaluations that begins with batch `index` and `says` to hold what its
-/// name says.
-///
-/// # Errors
-/// As [`Batch::read`].
-pub(super) fn read_rows(
-    path: &Path,
-    index: u32,
-    says: &str,
-    of: Of<'_>,
-) -> Result<(HashMap<String, String>, Vec<Evaluation>), ArchiveError> {
-    let damaged = |damage, why: String| damaged(path, index, damage, why);
-    let torn = |why: String| damaged(Damage::Torn, why);
-    let bytes = std::fs::read(path).map_err(ArchiveError::io("read", path))?;
-    match seal::check(&bytes) {
-        Seal::Whole => {}
-        Seal::Absent if bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1") => {
-            return Err(damaged(Damage::Foreign, "has no seal: it was written by another program, or altered".into()));
-        }
-        Seal::Broken | Seal::Absent => {
-            return Err(torn("is cut short or altered: it does not match its own checksum".into()));
-        }
-    }
-    let file = File::open(path).map_err(ArchiveError::io("open", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|e| torn(format!("is not a whole Parquet file ({e})")))?;
-    let footer: HashMap<String, String> = builder
-        .metadata()
-        .file_metadata()
-        .key_value_metadata()
-        .into_iter()
-        .flatten()
-        .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
-        .collect();
-    if footer.get(RUN_KEY).map(String::as_str) != Some(of.fingerprint) {
-        return Err(damaged(Damage::Foreign, "was written by another run than the one in manifest.toml".into()));
-    }
-    if footer.get(BATCH_KEY).map(String::as_str) != Some(says) {
-        let number = footer.get(BATCH_KEY).map_or("no batch", String::as_str);
-        return Err(damaged(Damage::Foreign, format!("holds batch {number}, but its name says batch {says}")));
-    }
-    if builder.schema().fields() != of.columns.schema().fields() {
-        return Err(damaged(Damage::Foreign, "has other columns than this study".into()));
-    }
-    let limits = Limits::of(bytes.len(), of.study);
-    let at_once = limits.rows_at_once(builder.metadata()).map_err(|why| damaged(Damage::Foreign, why))?;
-    let reader = builder.with_batch_size(at_once).build();
-    let mut reader = reader.map_err(|e| torn(format!("cannot be decoded ({e})")))?;
-    // A seal says that the bytes are as they were written, not who wrote them: the decoder trusts them
-    // more than that, and panics on some that were made to fit.
-    let mut next = || guarded(|| reader.next());
-    let mut left = limits.most;
-    let mut evaluations = Vec::new();
-    while let Some(record) = next().ok_or_else(|| torn("cannot be decoded".into()))? {
-        let record = record.map_err(|e| torn(format!("cannot be decoded ({e})")))?;
-        left = limits.keep(left, &record).map_err(|why| damaged(Damage::Foreign, why))?;
-        append(&mut evaluations, &record, of).map_err(torn)?;
-    }
-    Ok((footer, evaluations))
-}
-
-/// Adds the rows of a record.
-fn append(to: &mut Vec<Evaluation>, record: &RecordBatch, of: Of<'_>) -> Result<(), String> {
-    let Of { study, columns, ids: ids_of, .. } = of;
-    let space = &study.space;
-    let column = |position: usize| record.column(position);
-    let named = |name: &str| record.column_by_name(name).ok_or(format!("has no column `{name}`"));
-    let mut levels: Vec<Vec<Option<u32>>> = Vec::with_capacity(space.knobs.len());
-    for knob in 0..space.knobs.len() {
-        levels.push(columns.knob_levels(space, knob, column(columns.first_knob() + knob)));
-    }
-    let ids = named("id")?.as_string::<i32>();
-    let violations = named("violation")?.as_primitive::<Float64Type>();
-    let reasons = named("reason")?.as_string::<i32>();
-    let fidelities = named("fidelity")?.as_string::<i32>();
-    let metrics: Vec<&Float64Array> =
-        (0..METRIC_COUNT).map(|metric| column(columns.first_metric() + metric).as_primitive::<Float64Type>()).collect();
-    to.reserve(record.num_rows());
-    for row in 0..record.num_rows() {
-        let mut candidate = Candidate { levels: vec![Candidate::ABSENT; space.knobs.len()].into() };
-        for (knob, column) in levels.iter().enumerate() {
-            let level = column[row].ok_or_else(|| {
-                format!("has a value of `{}` that the search space does not have", space.knobs[knob].name)
-            })?;
-            candidate.levels[knob] = level;
-        }
-        if ids.value(row).as_bytes() != ids_of.of(&candidate) {
-            let (is, of) = (ids.value(row), space.id(&candidate));
-            return Err(format!("has a row {} whose knobs are those of {of}", is.escape_debug()));
-        }
-        let metric = |cells: &&Float64Array| if cells.is_null(row) { f64::NAN } else { cells.value(row) };
-        let metrics: Vec<f64> = metrics.iter().map(metric).collect();
-        to.push(Evaluation {
-            candidate,
-            objectives: study.objective_values(&metrics),
-            violation: violations.value(row),
-            metrics,
-            reason: (!reasons.is_null(row)).then(|| reasons.value(row).to_string()),
-            fidelity: fidelity_named(fidelities.value(row))?,
-            half_widths: columns.half_widths(record, row),
-        });
-    }
-    Ok(())
-}
-
-/// What a batch file may unfold to in memory.
-struct Limits {
-    file_bytes: usize,
-    /// Bytes that all rows may take together.
-    most: usize,
-    /// Bytes of one row, but for its reason.
-    row: usize,
-}
-
-impl Limits {
-    /// Most that Snappy makes of a byte.
-    const SNAPPY: usize = 22;
-
-    fn of(file_bytes: usize, study: &Study) -> Limits {
-        let numbers = METRIC_COUNT + 2 * study.objectives.len();
-        let row = size_of::<Evaluation>() + 8 * numbers + size_of::<u32>() * study.space.knobs.len();
-        Limits { file_bytes, most: most_unfolded(file_bytes as u64) as usize, row }
-    }
-
-    /// Rows to decode at a time, so few that even if all had the longest text they would not be too large.
-    fn rows_at_once(&self, metadata: &ParquetMetaData) -> Result<usize, String> {
-        let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
-        if let Some(other) = chunks.clone().find(|c| c.compression() != Compression::SNAPPY) {
-            return Err(format!("is compressed with {}, not Snappy: another program wrote it", other.compression()));
-        }
-        let texts = chunks.filter(|c| c.column_type() == Type::BYTE_ARRAY);
-        let longest = texts.map(|c| usize::try_from(c.compressed_size()).unwrap_or(0)).max().unwrap_or(0);
-        Ok((self.most / (Self::SNAPPY * longest.max(1))).clamp(1, 1024))
-    }
-
-    /// What is left of the room for rows after some more.
-    fn keep(&self, left: usize, record: &RecordBatch) -> Result<usize, String> {
-        let reasons = record.column_by_name("reason").map_or(0, |texts| texts.as_string::<i32>().values().len());
-        left.checked_sub(record.num_rows() * self.row + reasons).ok_or_else(|| {
-            let Limits { file_bytes, .. } = self;
-            format!("unfolds to more than {UNFOLDING} times its {file_bytes} bytes: no search wrote it")
-        })
-    }
-}
-
-fn fidelity_named(name: &str) -> Result<Fidelity, String> {
-    let of_that_name = Fidelity::ALL.into_iter().find(|f| f.name() == name);
-    of_that_name.ok_or_else(|| format!("has a row of fidelity `{}`, which is none", name.escape_debug()))
 }
 
 /// Lower-case hexadecimal.

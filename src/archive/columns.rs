@@ -48,6 +48,49 @@ impl Kind {
     }
 }
 
+/// The levels of one knob by the cells that they are stored as.
+#[derive(Clone, Debug)]
+enum Levels {
+    /// Of `false` and of `true`.
+    Bool([Option<u32>; 2]),
+    Int(FxHashMap<i64, u32>),
+    /// By the bits of the number.
+    Real(FxHashMap<u64, u32>),
+    Text(FxHashMap<String, u32>),
+}
+
+/// The bits of a number, for which minus zero is zero.
+fn bits(v: f64) -> u64 {
+    (v + 0.0).to_bits()
+}
+
+impl Levels {
+    /// # Errors
+    /// Two levels that would be stored alike.
+    fn of(kind: Kind, values: &[Value]) -> Result<Levels, (u32, u32)> {
+        let mut levels = match kind {
+            Kind::Bool => Levels::Bool([None; 2]),
+            Kind::Int => Levels::Int(FxHashMap::default()),
+            Kind::Real => Levels::Real(FxHashMap::default()),
+            Kind::Text => Levels::Text(FxHashMap::default()),
+        };
+        for (level, value) in (0u32..).zip(values) {
+            let other = match (&mut levels, value) {
+                (Levels::Bool(levels), Value::Bool(cell)) => levels[usize::from(*cell)].replace(level),
+                (Levels::Int(levels), Value::Int(cell)) => levels.insert(*cell, level),
+                (Levels::Real(levels), value) => value.as_f64().and_then(|cell| levels.insert(bits(cell), level)),
+                (Levels::Text(levels), value) => levels.insert(value.to_string(), level),
+                // The kind is that of all values.
+                (Levels::Bool(_) | Levels::Int(_), _) => None,
+            };
+            if let Some(other) = other {
+                return Err((other, level));
+            }
+        }
+        Ok(levels)
+    }
+}
+
 /// The unit of a knob's values, for those that have one.
 pub fn knob_unit(name: &str) -> Option<&'static str> {
     schema::knob(name).map(|row| row.unit).filter(|unit| !unit.is_empty())
@@ -59,6 +102,8 @@ pub fn knob_unit(name: &str) -> Option<&'static str> {
 #[derive(Clone, Debug)]
 pub struct Columns {
     kinds: Vec<Kind>,
+    /// Of each knob.
+    levels: Vec<Levels>,
     /// Objectives whose intervals are kept.
     intervals: usize,
     schema: SchemaRef,
@@ -103,17 +148,16 @@ impl Columns {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(ArchiveError::Unstorable(format!("two columns would be named `{}`", pair[0])));
         }
-        for (knob, &kind) in space.knobs.iter().zip(&kinds) {
+        let levels = space.knobs.iter().zip(&kinds).map(|(knob, &kind)| {
             let values = &knob.domain.values;
-            let twins = (0..values.len()).flat_map(|b| (0..b).map(move |a| (a, b)));
-            if let Some((a, b)) = { twins }.find(|&(a, b)| same_cell(kind, &values[a], &values[b])) {
-                return Err(ArchiveError::Unstorable(format!(
-                    "values {} and {} of knob `{}` would be stored alike",
-                    values[a], values[b], knob.name
-                )));
-            }
-        }
-        Ok(Columns { kinds, intervals: intervals.len(), schema: Arc::new(Schema::new(fields)) })
+            Levels::of(kind, values).map_err(|(a, b)| {
+                let [a, b] = [a, b].map(|level| &values[level as usize]);
+                let name = &knob.name;
+                ArchiveError::Unstorable(format!("values {a} and {b} of knob `{name}` would be stored alike"))
+            })
+        });
+        let levels = levels.collect::<Result<Vec<_>, _>>()?;
+        Ok(Columns { kinds, levels, intervals: intervals.len(), schema: Arc::new(Schema::new(fields)) })
     }
 
     /// The Arrow schema, with unit and direction in the fields' metadata.
@@ -177,44 +221,35 @@ impl Columns {
         }
     }
 
-    /// The level of one knob in each row of its column: [`Candidate::ABSENT`] for null, `None` for a
-    /// value that the domain does not have.
-    pub(crate) fn knob_levels(&self, space: &Space, knob: usize, cells: &ArrayRef) -> Vec<Option<u32>> {
-        let values = (0u32..).zip(&space.knobs[knob].domain.values);
-        let cells_of = |level: &dyn Fn(usize) -> Option<u32>| {
-            let of_row = |row| if cells.is_null(row) { Some(Candidate::ABSENT) } else { level(row) };
-            (0..cells.len()).map(of_row).collect()
+    /// Puts the level of one knob in each row of its column that has one; `None` for a value that the
+    /// domain does not have.
+    pub(crate) fn knob_levels(&self, knob: usize, cells: &ArrayRef, mut put: impl FnMut(usize, u32)) -> Option<()> {
+        let mut all = |level: &dyn Fn(usize) -> Option<u32>| {
+            for row in 0..cells.len() {
+                if cells.is_valid(row) {
+                    put(row, level(row)?);
+                }
+            }
+            Some(())
         };
-        match self.kinds[knob] {
-            Kind::Bool => {
-                let level_of = |cell| values.clone().find(|(_, v)| **v == Value::Bool(cell)).map(|(level, _)| level);
-                cells_of(&|row| level_of(cells.as_boolean().value(row)))
+        match &self.levels[knob] {
+            Levels::Bool(levels) => {
+                let cells = cells.as_boolean();
+                all(&|row| levels[usize::from(cells.value(row))])
             }
-            Kind::Int => {
-                let number = |v: &Value| if let Value::Int(n) = v { Some(*n) } else { None };
-                let levels: FxHashMap<i64, u32> = values.filter_map(|(level, v)| Some((number(v)?, level))).collect();
-                cells_of(&|row| levels.get(&cells.as_primitive::<Int64Type>().value(row)).copied())
+            Levels::Int(levels) => {
+                let cells = cells.as_primitive::<Int64Type>();
+                all(&|row| levels.get(&cells.value(row)).copied())
             }
-            Kind::Real => {
-                // Plus zero, so that it equals minus zero.
-                let bits = |v: f64| (v + 0.0).to_bits();
-                let levels: FxHashMap<u64, u32> =
-                    values.filter_map(|(level, v)| Some((bits(v.as_f64()?), level))).collect();
-                cells_of(&|row| levels.get(&bits(cells.as_primitive::<Float64Type>().value(row))).copied())
+            Levels::Real(levels) => {
+                let cells = cells.as_primitive::<Float64Type>();
+                all(&|row| levels.get(&bits(cells.value(row))).copied())
             }
-            Kind::Text => {
-                let levels: FxHashMap<String, u32> = values.map(|(level, v)| (v.to_string(), level)).collect();
-                cells_of(&|row| levels.get(cells.as_string::<i32>().value(row)).copied())
+            Levels::Text(levels) => {
+                let cells = cells.as_string_view();
+                all(&|row| levels.get(cells.value(row)).copied())
             }
         }
-    }
-}
-
-fn same_cell(kind: Kind, a: &Value, b: &Value) -> bool {
-    match kind {
-        Kind::Bool | Kind::Int => a == b,
-        Kind::Real => a.as_f64() == b.as_f64(),
-        Kind::Text => a.to_string() == b.to_string(),
     }
 }
 

@@ -22,6 +22,7 @@ mod listing;
 mod lock;
 mod manifest;
 mod requests;
+mod rows;
 mod run_dir;
 mod seal;
 mod table;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use hashbrown::HashTable;
@@ -59,6 +60,8 @@ pub struct RunData {
     /// Where pass times come from, a line each.
     pub timing: Vec<String>,
     pub batches: Vec<Batch>,
+    /// Told once: of a million candidates it takes a while.
+    frontier: OnceLock<Vec<usize>>,
 }
 
 impl RunData {
@@ -69,7 +72,7 @@ impl RunData {
 
     /// Indices into [`RunData::evaluations`] of the frontier, ascending in the first objective.
     pub fn frontier(&self) -> Vec<usize> {
-        frontier_rows(&self.study, &self.evaluations())
+        self.frontier.get_or_init(|| frontier_rows(&self.study, &self.evaluations())).clone()
     }
 
     /// Ids of the frontier, in the same order.
@@ -306,7 +309,7 @@ impl RunDir {
         let sources = files.sources(self.manifest.run.complete_batches.unwrap_or(0).max(files.count()))?;
         // Of several errors the first is told, on any number of threads.
         let read: Vec<_> = sources.into_par_iter().map(|source| source.read(&self.evaluations(), of)).collect();
-        let batches = read.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        let batches: Vec<Batch> = read.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         if let Some((index, twin)) = first_repeated(&batches) {
             return Err(ArchiveError::Damaged {
                 damage: Damage::Foreign,
@@ -341,7 +344,7 @@ impl RunDir {
         let study = self.study()?;
         let batches = self.batches(&study)?;
         let Manifest { run, workload, timing, .. } = self.manifest.clone();
-        Ok(RunData { study, run, workload, timing: timing.provenance, batches })
+        Ok(RunData { study, run, workload, timing: timing.provenance, batches, frontier: OnceLock::new() })
     }
 
     /// Writes `frontier.csv` and `frontier.parquet`.

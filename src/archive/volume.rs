@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use super::batch::{self, Batch, Of, RUN_KEY, damaged, parquet_bytes, record_batch};
+use super::rows::read_rows;
 use super::{ArchiveError, Damage, seal};
 
 /// Footer key: which batches.
@@ -82,7 +83,7 @@ impl Volume {
     /// # Errors
     /// As [`Batch::read`].
     pub fn read(self, path: &Path, of: Of<'_>) -> Result<Vec<Batch>, ArchiveError> {
-        let (footer, evaluations) = batch::read_rows(path, self.first, &self.says(), of)?;
+        let (footer, evaluations) = read_rows(path, self.first, &self.says(), of)?;
         let parts = footer.get(PARTS_KEY).and_then(|text| serde_json::from_str::<Vec<(String, usize)>>(text).ok());
         let parts = parts.filter(|parts| {
             let rows = parts.iter().try_fold(0usize, |sum, part| sum.checked_add(part.1));

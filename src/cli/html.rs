@@ -7,6 +7,7 @@ use clap::Args;
 use super::shortlist::{Rebuilt, rebuild};
 use super::{CliError, Exit, terminal};
 use crate::archive::{RunData, RunDir, write_atomic};
+use crate::plot::Figures;
 use crate::report;
 use crate::shortlist::Shortlist;
 
@@ -34,7 +35,8 @@ pub struct ReportArgs {
 pub fn run(args: &ReportArgs) -> Result<Exit, CliError> {
     let Rebuilt { data, shortlist } = rebuild(&args.run, None)?;
     let page = args.out.clone().unwrap_or_else(|| args.run.join(FILE));
-    write(&RunDir::open(&args.run)?, &data, &shortlist, &page)?;
+    let figures = Figures::of(&data, &shortlist)?;
+    write(&RunDir::open(&args.run)?, &data, &shortlist, &figures, &page)?;
     terminal::emit(format!("{}\n", page.display()))
 }
 
@@ -42,7 +44,13 @@ pub fn run(args: &ReportArgs) -> Result<Exit, CliError> {
 ///
 /// # Errors
 /// Failures to draw or to write.
-pub(super) fn write(run: &RunDir, data: &RunData, shortlist: &Shortlist, page: &Path) -> Result<(), CliError> {
-    let html = report::html(data, run.manifest(), shortlist)?;
+pub(super) fn write(
+    run: &RunDir,
+    data: &RunData,
+    shortlist: &Shortlist,
+    figures: &Figures,
+    page: &Path,
+) -> Result<(), CliError> {
+    let html = report::html(data, run.manifest(), shortlist, figures)?;
     Ok(write_atomic(page, html.as_bytes())?)
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::shortlist::{Rebuilt, rebuild};
 use super::{CliError, Exit, terminal};
-use crate::plot;
+use crate::plot::Figures;
 
 /// Draw the figures of a run again, as SVG and PNG; nothing is simulated
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub struct PlotArgs {
 pub fn run(args: &PlotArgs) -> Result<Exit, CliError> {
     let Rebuilt { data, shortlist } = rebuild(&args.run, None)?;
     let directory = args.out.clone().unwrap_or_else(|| args.run.join("plots"));
-    let files = plot::draw_all(&data, &shortlist, &directory)?;
+    let files = Figures::of(&data, &shortlist)?.write(&directory)?;
     let mut text = String::new();
     for file in files {
         let _ = writeln!(text, "{}", file.display());

@@ -11,7 +11,7 @@ use super::progress::{Counted, Stop, Watch};
 use super::{CliError, Exit, Overrides, html, report, terminal, warm_start};
 use crate::archive::{Batch, RunData, RunDir, Setup, default_run_path};
 use crate::evaluator::{Evaluator, replicate_workloads};
-use crate::plot;
+use crate::plot::Figures;
 use crate::search::warm::Warm;
 use crate::search::{
     self, Committed, Driver, STRATEGIES, Settings, Sink, SinkError, Stagnation, StopReason, hypervolume_history,
@@ -275,8 +275,9 @@ pub(super) fn finish_files(
         shortlist::assessed(data, &assessor, wish)
     };
     shortlist::write(run.path(), data, &shortlist)?;
-    plot::draw_all(data, &shortlist, &run.path().join("plots"))?;
-    html::write(run, data, &shortlist, &run.path().join(html::FILE))?;
+    let figures = Figures::of(data, &shortlist)?;
+    figures.write(&run.path().join("plots"))?;
+    html::write(run, data, &shortlist, &figures, &run.path().join(html::FILE))?;
     Ok(shortlist)
 }
 

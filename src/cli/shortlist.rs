@@ -7,7 +7,7 @@ use clap::Args;
 use super::{CliError, Exit, html, terminal};
 use crate::archive::{RunData, RunDir};
 use crate::evaluator::replicate_workloads;
-use crate::plot;
+use crate::plot::Figures;
 use crate::shortlist::{self, Assessor, DRAWS, Shortlist, TimingErrors, Wish};
 use crate::timing::Calibration;
 use crate::workload::{self, Workload};
@@ -123,13 +123,15 @@ pub fn run(args: &ShortlistArgs) -> Result<Exit, CliError> {
         shortlist::recorded(&args.run, &data, args.size.map(usize::from))?
     };
     shortlist::write(&args.run, &data, &shortlist)?;
-    let plots = args.run.join("plots");
-    if plots.is_dir() {
-        plot::draw_all(&data, &shortlist, &plots)?;
-    }
-    let page = args.run.join(html::FILE);
-    if page.is_file() {
-        html::write(&run, &data, &shortlist, &page)?;
+    let [plots, page] = ["plots", html::FILE].map(|name| args.run.join(name));
+    if plots.is_dir() || page.is_file() {
+        let figures = Figures::of(&data, &shortlist)?;
+        if plots.is_dir() {
+            figures.write(&plots)?;
+        }
+        if page.is_file() {
+            html::write(&run, &data, &shortlist, &figures, &page)?;
+        }
     }
     let text =
         if args.json { shortlist::to_json(&data, &shortlist) } else { shortlist::render_terminal(&data, &shortlist) };

@@ -1,8 +1,6 @@
 //! One objective against each knob: a small panel per knob, a dot per feasible candidate, and the
 //! best that each value attains.
 
-use std::collections::BTreeMap;
-
 use super::axis::Axis;
 use super::chart::{Key, empty, header};
 use super::scatter::{axis_title, run_note};
@@ -125,19 +123,28 @@ fn panel(
     y: &Axis,
 ) {
     let spec_knob = &run.study.space.knobs[knob];
-    // What each level attains; levels in order.
-    let mut attained: BTreeMap<u32, f64> = BTreeMap::new();
+    // What each level attains; levels in order, absent last.
+    let size = spec_knob.domain.values.len();
+    let mut best_of: Vec<Option<f64>> = vec![None; size + 1];
     for e in feasible {
         let value = e.metrics[spec.metric];
-        let best = attained.entry(e.candidate.levels[knob]).or_insert(value);
-        *best = if spec.maximize { best.max(value) } else { best.min(value) };
+        let best = &mut best_of[(e.candidate.levels[knob] as usize).min(size)];
+        *best = Some(match *best {
+            Some(best) if spec.maximize => best.max(value),
+            Some(best) => best.min(value),
+            None => value,
+        });
     }
-    let levels: Vec<u32> = attained.keys().copied().collect();
+    let level_of = |place: usize| if place == size { Candidate::ABSENT } else { place as u32 };
+    let attained: Vec<(u32, f64)> =
+        best_of.iter().enumerate().filter_map(|(place, best)| Some((level_of(place), (*best)?))).collect();
+    let levels: Vec<u32> = attained.iter().map(|&(level, _)| level).collect();
     let step = (frame.right - frame.left) / levels.len() as f64;
-    let across = |level: u32| {
-        let place = levels.binary_search(&level).unwrap_or(0);
-        frame.left + step * (place as f64 + 0.5)
-    };
+    let mut places: Vec<f64> = vec![frame.left; size + 1];
+    for (place, &level) in levels.iter().enumerate() {
+        places[(level as usize).min(size)] = frame.left + step * (place as f64 + 0.5);
+    }
+    let across = |level: u32| places[(level as usize).min(size)];
     for tick in y.ticks() {
         let at = y.pixel(tick.value);
         if let Some(label) = tick.label {
@@ -162,7 +169,7 @@ fn panel(
     for index in thin(&dots, MOST_DOTS) {
         scene.disc(dots[index], 3.0, SKY, 0.6);
     }
-    let best: Vec<Point> = attained.iter().map(|(&level, &value)| (across(level), y.pixel(value))).collect();
+    let best: Vec<Point> = attained.iter().map(|&(level, value)| (across(level), y.pixel(value))).collect();
     // A line says that neighbouring values are alike; between names there is nothing.
     if spec_knob.domain.ordered && !levels.contains(&Candidate::ABSENT) {
         scene.line(best, BLUE, 3.0);

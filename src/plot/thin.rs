@@ -13,12 +13,16 @@ pub(crate) fn thin(points: &[Point], most: usize) -> Vec<usize> {
     let mut cell = 2.0;
     loop {
         let mut occupied = FxHashSet::default();
-        let kept: Vec<usize> = (0..points.len())
-            .filter(|&index| {
-                let (x, y) = points[index];
-                occupied.insert(((x / cell).floor() as i64, (y / cell).floor() as i64))
-            })
-            .collect();
+        let mut kept = Vec::with_capacity(most + 1);
+        for (index, &(x, y)) in points.iter().enumerate() {
+            if occupied.insert(((x / cell).floor() as i64, (y / cell).floor() as i64)) {
+                kept.push(index);
+                // Of a million points the first few thousand tell that the grid is too fine.
+                if kept.len() > most {
+                    break;
+                }
+            }
+        }
         if kept.len() <= most {
             return kept;
         }

@@ -9,7 +9,7 @@ mod data;
 use std::fmt::Write;
 
 use crate::archive::{Manifest, RunData};
-use crate::plot::{Drawn, PlotError, svgs};
+use crate::plot::{Drawn, Figures, PlotError};
 use crate::shortlist::{
     Explained, Pick, Robust, Shortlist, count, counted, entry_directory, overview_cells, significant, with_unit,
 };
@@ -22,12 +22,12 @@ const MOST_FIGURES: usize = 1_200_000;
 /// Colours of the phases of a request's time, in their order (Okabe and Ito, and a grey).
 const PHASES: [&str; 7] = ["#e69f00", "#0072b2", "#cc79a7", "#56b4e9", "#d55e00", "#222222", "#9a9a9a"];
 
-/// The page of a run.
+/// The page of a run, with its figures.
 ///
 /// # Errors
 /// `Draw` when the drawing library refuses.
-pub fn html(run: &RunData, manifest: &Manifest, shortlist: &Shortlist) -> Result<String, PlotError> {
-    let mut figures = svgs(run, shortlist)?;
+pub fn html(run: &RunData, manifest: &Manifest, shortlist: &Shortlist, figures: &Figures) -> Result<String, PlotError> {
+    let mut figures = figures.svgs()?;
     // The page has a chart of its own in the place of these.
     figures.retain(|figure| !figure.name.starts_with("frontier-1") && figure.name != "frontier-2-3");
     let mut page = String::new();

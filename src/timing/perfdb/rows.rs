@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Type;
 use parquet::file::metadata::ParquetMetaData;
 
-use crate::decoding::{UNFOLDING, guarded, most_unfolded};
+use crate::decoding::{UNFOLDING, guarded, most_unfolded, pages};
 
 /// Columns that older tables lack: nothing was windowed then, and one kernel was measured.
 const OPTIONAL: [&str; 2] = ["window_size", "kernel_source"];
@@ -39,6 +39,7 @@ impl Rows {
     pub fn read(path: &Path, integers: &[&'static str], texts: &[&'static str]) -> Result<Rows, String> {
         let at = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
         let file = File::open(path).map_err(|e| at(&e))?;
+        let pages_of = file.try_clone().map_err(|e| at(&e))?;
         let bytes = file.metadata().map_err(|e| at(&e))?.len();
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| at(&e))?;
         let wanted: Vec<&str> = integers.iter().chain(texts).copied().chain(["latency"]).collect();
@@ -48,7 +49,7 @@ impl Rows {
             return Err(at(&format!("there is no column {missing}")));
         }
         let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().copied().filter(|name| has(name)));
-        let at_once = rows_at_once(bytes, builder.metadata()).map_err(|e| at(&e))?;
+        let at_once = rows_at_once(&pages_of, bytes, builder.metadata(), &mask).map_err(|e| at(&e))?;
         let mut reader = builder.with_projection(mask).with_batch_size(at_once).build().map_err(|e| at(&e))?;
         let mut rows = Rows::default();
         // The decoder panics on some files that were altered.
@@ -104,11 +105,33 @@ impl Rows {
 }
 
 /// Rows to decode at a time, so few that a long text that all of them refer to does not unfold to more
-/// than the file may.
-fn rows_at_once(file_bytes: u64, metadata: &ParquetMetaData) -> Result<usize, String> {
-    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
-    let texts = chunks.filter(|c| c.column_type() == Type::BYTE_ARRAY);
-    let longest = texts.map(|c| u64::try_from(c.uncompressed_size()).unwrap_or(u64::MAX)).max().unwrap_or(1).max(1);
+/// than the file may. What the pages of the columns that are read say of themselves is checked first.
+fn rows_at_once(
+    file: &File,
+    file_bytes: u64,
+    metadata: &ParquetMetaData,
+    wanted: &ProjectionMask,
+) -> Result<usize, String> {
+    let mut longest = 1;
+    for group in metadata.row_groups() {
+        let mut at_once = 0u64;
+        for (_, chunk) in group.columns().iter().enumerate().filter(|(column, _)| wanted.leaf_included(*column)) {
+            let pages = pages::of(file, chunk)?;
+            if pages.has(pages::DELTA_BYTE_ARRAY) {
+                let name = chunk.column_path();
+                return Err(format!("column {name}: in encoding DELTA_BYTE_ARRAY; write it with a dictionary"));
+            }
+            at_once = at_once.saturating_add(pages.at_once());
+            if chunk.column_type() == Type::BYTE_ARRAY {
+                longest = longest.max(pages.largest).max(pages.dictionary);
+            }
+        }
+        if at_once > most_unfolded(file_bytes) {
+            return Err(format!(
+                "says that it unfolds to {at_once} bytes, more than {UNFOLDING} times its {file_bytes}"
+            ));
+        }
+    }
     match most_unfolded(file_bytes) / longest {
         0 => Err(format!("has texts of {longest} bytes, more than {UNFOLDING} times its {file_bytes} bytes")),
         rows => Ok(rows.min(65_536) as usize),
@@ -157,6 +180,8 @@ mod tests {
 
     use arrow_array::{Float64Array, RecordBatch, StringArray};
     use parquet::arrow::ArrowWriter;
+    use parquet::basic::Encoding;
+    use parquet::file::properties::WriterProperties;
 
     use super::*;
 
@@ -176,11 +201,54 @@ mod tests {
             writer.write(&batch).unwrap();
             let bytes = writer.close().map(|_| file.as_file().metadata().unwrap().len()).unwrap();
             let builder = ParquetRecordBatchReaderBuilder::try_new(file.reopen().unwrap()).unwrap();
-            let told = rows_at_once(bytes, builder.metadata()).unwrap();
+            let told = rows_at_once(file.as_file(), bytes, builder.metadata(), &ProjectionMask::all()).unwrap();
             assert!(told * length < 50 * bytes as usize + (16 << 20) && told <= at_once, "{told} rows");
             assert!(told > 300, "{told} rows");
             let read = Rows::read(file.path(), &[], &["name"]).unwrap();
             assert_eq!((read.len(), read.text("name", 999)), (1000, text.as_str()));
         }
+    }
+
+    /// The decoder would make room for what the header of a page says before it looks at the page.
+    #[test]
+    fn a_page_that_says_it_is_larger_than_the_file_can_be_is_refused() {
+        let latency = Float64Array::from_iter_values((0..150_000).map(f64::from));
+        let batch = RecordBatch::try_from_iter([("latency", Arc::new(latency) as ArrayRef)]).unwrap();
+        let plain =
+            WriterProperties::builder().set_dictionary_enabled(false).set_data_page_row_count_limit(200_000).build();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(plain)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |bytes: &[u8]| {
+            std::fs::write(file.path(), bytes).unwrap();
+            Rows::read(file.path(), &[], &[]).map(|rows| rows.len())
+        };
+        assert_eq!(read(&bytes), Ok(150_000));
+        // The first page begins after `PAR1`: its kind, and its size unfolded in four bytes of seven bits.
+        assert_eq!(bytes[4..7], [0x15, 0, 0x15]);
+        assert!(bytes[7..10].iter().all(|byte| byte & 0x80 != 0) && bytes[10] & 0x80 == 0);
+        bytes[7..11].copy_from_slice(&[0xfe, 0xff, 0xff, 0x7f]);
+        let error = read(&bytes).unwrap_err();
+        assert!(error.contains("unfolds to 134217727 bytes, more than 50 times"), "{error}");
+    }
+
+    #[test]
+    fn texts_that_are_beginnings_of_others_are_refused() {
+        let texts = StringArray::from_iter_values((0..100).map(|n| format!("text {n}")));
+        let latency = Float64Array::from_iter_values((0..100).map(f64::from));
+        let columns = [("name", Arc::new(texts) as ArrayRef), ("latency", Arc::new(latency) as ArrayRef)];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let properties = WriterProperties::builder().set_dictionary_enabled(false);
+        let properties = properties.set_column_encoding("name".into(), Encoding::DELTA_BYTE_ARRAY).build();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut writer = ArrowWriter::try_new(file.reopen().unwrap(), batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let error = Rows::read(file.path(), &[], &["name"]).unwrap_err();
+        assert!(error.contains("column \"name\": in encoding DELTA_BYTE_ARRAY"), "{error}");
+        // A column that nobody asks for may be as it is.
+        assert_eq!(Rows::read(file.path(), &[], &[]).unwrap().len(), 100);
     }
 }
