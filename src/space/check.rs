@@ -301,7 +301,9 @@ fn unknown_key(entry: &Entry, section: &str, sources: &mut Sources) {
     let remedy = match (nearest(name, here.iter().copied()), elsewhere, knob) {
         (Some(near), ..) => format!("did you mean `{near}`?"),
         (None, Some(key), _) => format!("`{name}` belongs to `[{}]`", key.section()),
-        (None, None, Some(knob)) => format!("it is a knob: write `{} = ..` under `[knobs]`", knob.name),
+        (None, None, Some(knob)) => {
+            format!("its keys are {}; `{}` is a knob, to be written under `[knobs]`", list(&here), knob.name)
+        }
         (None, None, None) => format!("the keys of `[{section}]` are {}", list(&here)),
     };
     let path = join(section, name);
