@@ -26,12 +26,12 @@ use crate::cli_common::{
 const SEARCH: [&str; 8] =
     ["--budget", "48", "--set", "search.batch=6", "--set", "workload.synthetic.sessions=30", "--threads", "1"];
 
-fn asked(name: &str, usual: u64) -> u64 {
+pub fn asked(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
 }
 
 /// Starts the program and kills it after a while; whether it was still running.
-fn killed_after(args: &[&str], wait: Duration) -> bool {
+pub fn killed_after(args: &[&str], wait: Duration) -> bool {
     let mut child = servescout(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(wait);
     child.kill().unwrap();

@@ -32,6 +32,7 @@ mod hostile_input;
 mod intervals;
 mod jumping;
 mod killed;
+mod killed_folding;
 mod kv_tiers;
 mod kv_tiers_cluster;
 mod kv_tiers_disaggregated;
