@@ -126,8 +126,16 @@ fn volume_4d(inside: &[f64], reference: &[f64]) -> f64 {
         let own = exclusive_3d(point, &below, reference_3d, &mut steps);
         if own > 0.0 {
             total += own * (reference[3] - w);
-            below.retain(|q| !weakly_dominates(&point, q));
-            below.insert(below.partition_point(|q| q[2] <= z), point);
+            // Only what is not below it in the third can it dominate.
+            let place = below.partition_point(|q| q[2] < z);
+            let mut kept = place;
+            for at in place..below.len() {
+                let q = below[at];
+                below[kept] = q;
+                kept += usize::from(!(x <= q[0] && y <= q[1]));
+            }
+            below.truncate(kept);
+            below.insert(place, point);
         }
     }
     total
@@ -142,65 +150,60 @@ fn exclusive_3d<'a>(
     steps: &mut Vec<[f64; 2]>,
 ) -> f64 {
     let [px, py, pz] = point;
-    // Within the box, all others left of px act at px by their lowest y, all others under py at
-    // py by their lowest x; `steps` holds the staircase strictly between, x ascending, y falling.
-    let mut edge_y = reference[1];
+    // What the others hide of the box's floor, as seen from the height `z`: `steps` holds their
+    // staircase, x ascending and y falling, each moved into the box; `open` is the rest's area.
     let mut edge_x = reference[0];
+    let mut edge_y = reference[1];
+    let mut open = (edge_x - px) * (edge_y - py);
     steps.clear();
     let mut free = 0.0;
     let mut z = pz;
     for &[x, y, oz] in others {
-        let hides = if x <= px {
-            if y <= py {
-                // Covers the whole box from here up.
-                let open = uncovered(px, py, edge_x, edge_y, steps);
-                return free + if oz > z { open * (oz - z) } else { 0.0 };
-            }
-            y < edge_y
-        } else if y <= py {
-            x < edge_x
-        } else {
-            x < edge_x && y < edge_y
-        };
-        if !hides {
+        if x >= edge_x || y >= edge_y {
             continue;
         }
+        let (x, y) = (x.max(px), y.max(py));
         let place = steps.partition_point(|s| s[0] <= x);
-        if x > px && y > py && place > 0 && steps[place - 1][1] <= y {
+        let mut height = if place > 0 { steps[place - 1][1] } else { reference[1] };
+        if height <= y {
             continue;
         }
         if oz > z {
-            free += uncovered(px, py, edge_x, edge_y, steps) * (oz - z);
+            free += open * (oz - z);
             z = oz;
         }
-        if x <= px {
-            edge_y = y;
-            let gone = steps.iter().take_while(|s| s[1] >= y).count();
-            steps.drain(..gone);
-        } else if y <= py {
-            edge_x = x;
-            steps.truncate(steps.partition_point(|s| s[0] < x));
+        if x == px && y == py {
+            // Covers the whole box from here up.
+            return free;
+        }
+        let mut left = x;
+        let mut end = place;
+        loop {
+            let next = steps.get(end);
+            let right = next.map_or(reference[0], |s| s[0]);
+            open -= (height - y) * (right - left);
+            match next {
+                Some(s) if s[1] >= y => (left, height) = (s[0], s[1]),
+                _ => break,
+            }
+            end += 1;
+        }
+        // One at the same x, which was higher.
+        let first = if place > 0 && steps[place - 1][0] == x { place - 1 } else { place };
+        if first < end {
+            steps[first] = [x, y];
+            steps.drain(first + 1..end);
         } else {
-            let gone = steps[place..].iter().take_while(|s| s[1] >= y).count();
-            // An equal abscissa just before `place` is higher, or it would have covered this one.
-            let from = if place > 0 && steps[place - 1][0] == x { place - 1 } else { place };
-            steps.splice(from..place + gone, [[x, y]]);
+            steps.insert(first, [x, y]);
+        }
+        if x == px {
+            edge_y = y;
+        }
+        if y == py {
+            edge_x = x;
         }
     }
-    free + uncovered(px, py, edge_x, edge_y, steps) * (reference[2] - z)
-}
-
-/// The area of the box from `(px, py)` to `(edge_x, edge_y)` left of and under the staircase.
-fn uncovered(px: f64, py: f64, edge_x: f64, edge_y: f64, steps: &[[f64; 2]]) -> f64 {
-    let mut left = px;
-    let mut height = edge_y;
-    let mut area = 0.0;
-    for &[x, y] in steps {
-        area += (x - left) * (height - py);
-        left = x;
-        height = y;
-    }
-    area + (edge_x - left) * (height - py)
+    free + open * (reference[2] - z)
 }
 
 /// Five objectives and more: points in ascending order of the last, each adding its exclusive

@@ -6,14 +6,15 @@
 //! batch continues as the uninterrupted one would have. (A limit on wall time decides after which
 //! batch a run ends, and nothing else.)
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::history::Gauge;
 use super::ladder::Ladder;
+use super::pace::Pace;
 use super::stagnation::{Stagnation, StagnationWatch};
 use super::{Evaluate, Evaluation, Fidelity, Strategy};
 use crate::frontier::Front;
@@ -21,6 +22,8 @@ use crate::space::{Candidate, Space};
 
 /// Rounds in which a strategy may propose nothing new before the search ends.
 const STALE_ROUNDS: usize = 64;
+/// Batches that may wait to be kept before the search waits for them.
+const UNKEPT: usize = 2;
 /// Refused candidates per simulation of the budget before the search ends.
 const REFUSALS_PER_SIMULATION: usize = 20;
 
@@ -86,13 +89,33 @@ pub struct Progress {
 /// What a sink can fail with.
 pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Receives what the driver commits, in order.
-pub trait Sink {
+/// Receives what the driver commits, in order, on a thread of its own: what is known of a batch is
+/// kept while the next one is simulated.
+pub trait Sink: Send {
     /// A batch of new evaluations, in candidate order; not called for batches that a resumed run
     /// already holds.
     fn batch(&mut self, batch: usize, committed: &[Committed]) -> Result<(), SinkError>;
     /// After every batch.
     fn progress(&mut self, _progress: &Progress) {}
+}
+
+/// What the keeping thread is sent.
+enum Note {
+    Batch(usize, Vec<Committed>),
+    Progress(Progress),
+}
+
+/// Hands a sink what comes, until all is said or the sink fails.
+fn keep(sink: &mut dyn Sink, notes: &Receiver<Note>) -> Result<(), DriverError> {
+    for note in notes {
+        match note {
+            Note::Batch(batch, committed) => {
+                sink.batch(batch, &committed).map_err(|source| DriverError::Sink { batch, source })?;
+            }
+            Note::Progress(progress) => sink.progress(&progress),
+        }
+    }
+    Ok(())
 }
 
 /// Keeps nothing: the summary holds all evaluations anyway.
@@ -208,6 +231,7 @@ impl<'a> Driver<'a> {
             front: Front::new(m),
             stagnation: self.settings.stagnation.map(|rule| StagnationWatch::new(rule, m)),
             ladder: ladder.map(|cost| (cost, Ladder::new(m))),
+            pace: Pace::new(self.space),
             simulations: 0,
             screened: 0,
             spent: 0.0,
@@ -215,7 +239,14 @@ impl<'a> Driver<'a> {
             feasible: 0,
             batches: 0,
         };
-        let stop = self.rounds(&mut run, strategy, sink, &pool)?;
+        let stop = std::thread::scope(|scope| {
+            let (notes, received) = sync_channel(2 * UNKEPT);
+            let keeper = scope.spawn(move || keep(sink, &received));
+            let ended = self.rounds(&mut run, strategy, &notes, &pool);
+            drop(notes);
+            let kept = keeper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            kept.and(ended)
+        })?;
         Ok(RunSummary { progress: run.progress(), committed: run.committed, stop })
     }
 
@@ -223,7 +254,7 @@ impl<'a> Driver<'a> {
         &self,
         run: &mut Run,
         strategy: &mut dyn Strategy,
-        sink: &mut dyn Sink,
+        notes: &SyncSender<Note>,
         pool: &rayon::ThreadPool,
     ) -> Result<StopReason, DriverError> {
         let most_refused = self.settings.budget.saturating_mul(REFUSALS_PER_SIMULATION);
@@ -264,11 +295,13 @@ impl<'a> Driver<'a> {
                 };
                 let evaluations = self.evaluate_all(run, &new, stored, pool)?;
                 run.commit(evaluations, strategy.name());
-                if !replaying {
-                    let first = run.committed.len() - new.len();
-                    sink.batch(batch, &run.committed[first..]).map_err(|source| DriverError::Sink { batch, source })?;
+                let first = run.committed.len() - new.len();
+                let batch = (!replaying).then(|| Note::Batch(batch, run.committed[first..].to_vec()));
+                let all = batch.into_iter().chain([Note::Progress(run.progress())]);
+                // Nobody listens once the sink has failed, which is what the run ends with.
+                if all.map(|note| notes.send(note)).any(|sent| sent.is_err()) {
+                    return Ok(StopReason::Interrupted);
                 }
-                sink.progress(&run.progress());
                 if run.has_stagnated() {
                     return self.check_all_replayed(run, StopReason::Stagnation);
                 }
@@ -293,11 +326,12 @@ impl<'a> Driver<'a> {
             false => self.evaluate.evaluate(candidate),
         };
         let all: Vec<&Candidate> = new.iter().collect();
+        let pace = &mut run.pace;
         let Some((_, ladder)) = &mut run.ladder else {
-            return Ok(stored.unwrap_or_else(|| self.each(&all, simulate, pool)));
+            return Ok(stored.unwrap_or_else(|| self.each(&all, simulate, pool, pace)));
         };
         // A resumed run takes the looks again, for what the ladder learns from them is not stored.
-        let looks = self.each(&all, |candidate| self.evaluate.screen(candidate), pool);
+        let looks = self.each(&all, |candidate| self.evaluate.screen(candidate), pool, pace);
         let is_promoted: Vec<bool> = looks.iter().map(|look| ladder.promotes(look)).collect();
         let evaluations = match stored {
             Some(stored) => {
@@ -313,7 +347,7 @@ impl<'a> Driver<'a> {
             None => {
                 let promoted: Vec<&Candidate> =
                     new.iter().zip(&is_promoted).filter(|(_, p)| **p).map(|(c, _)| c).collect();
-                let mut simulated = self.each(&promoted, simulate, pool).into_iter();
+                let mut simulated = self.each(&promoted, simulate, pool, pace).into_iter();
                 let mut next = |(look, promoted): (&Evaluation, &bool)| match promoted {
                     true => simulated.next().expect("one per promoted candidate"),
                     false => look.clone(),
@@ -327,16 +361,36 @@ impl<'a> Driver<'a> {
         Ok(evaluations)
     }
 
-    /// What a function makes of each candidate, in their order, on all threads.
+    /// What a function makes of each candidate, in their order, on all threads: one at a time, as
+    /// simulations differ in length by orders of magnitude, and the longest first.
     fn each(
         &self,
         candidates: &[&Candidate],
         evaluate: impl Fn(&Candidate) -> Evaluation + Sync,
         pool: &rayon::ThreadPool,
+        pace: &mut Pace,
     ) -> Vec<Evaluation> {
-        // One at a time: simulations differ in length by orders of magnitude.
-        let all = || candidates.par_iter().with_max_len(1).map(|c| evaluate(c)).collect();
-        let evaluations: Vec<Evaluation> = pool.install(all);
+        let evaluations: Vec<Evaluation> = if self.settings.threads < 2 {
+            pool.install(|| candidates.iter().map(|c| evaluate(c)).collect())
+        } else {
+            let order = pace.order(candidates);
+            let next = AtomicUsize::new(0);
+            let done = pool.broadcast(|_| {
+                let mut done = Vec::new();
+                while let Some(&at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let started = Instant::now();
+                    let evaluation = evaluate(candidates[at]);
+                    done.push((at, evaluation, started.elapsed().as_secs_f64()));
+                }
+                done
+            });
+            let mut done: Vec<_> = done.into_iter().flatten().collect();
+            done.sort_unstable_by_key(|(at, ..)| *at);
+            for (_, evaluation, seconds) in done.iter().filter(|(_, e, _)| !e.is_refused()) {
+                pace.learn(evaluation, *seconds);
+            }
+            done.into_iter().map(|(_, evaluation, _)| evaluation).collect()
+        };
         for (evaluation, candidate) in evaluations.iter().zip(candidates) {
             assert_eq!(evaluation.candidate, **candidate, "an evaluation is of the candidate that was given");
             assert_eq!(evaluation.objectives.len(), self.evaluate.objectives(), "objectives of every evaluation");
@@ -398,6 +452,7 @@ struct Run {
     stagnation: Option<StagnationWatch>,
     /// With what a look costs.
     ladder: Option<(f64, Ladder)>,
+    pace: Pace,
     simulations: usize,
     screened: usize,
     /// In simulations.

@@ -54,6 +54,7 @@ pub mod history;
 pub mod instances;
 mod ladder;
 mod memory;
+mod pace;
 pub mod problems;
 pub mod random;
 pub mod sizes;

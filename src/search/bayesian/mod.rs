@@ -227,7 +227,6 @@ impl<'a> Bayesian<'a> {
             wanted.extend(targets.is_beyond[i * m..][..m].iter().map(|&is| f64::from(u8::from(is))));
         }
         let trees = if kept.len() > 600 { 40 } else { 80 };
-        let forest = Forest::grow(&rows, &wanted, outputs, trees, rng);
 
         // The processes: what lies nearest to the front.
         let valued = || by_distance.iter().copied().filter(|&i| targets.is_valued[i]);
@@ -235,16 +234,21 @@ impl<'a> Bayesian<'a> {
         if chosen.len() < GP_LEAST_ROWS {
             chosen = valued().take(GP_LEAST_ROWS).collect();
         }
-        let rows: Vec<Vec<f64>> = chosen.iter().map(|&i| self.rows[i].clone().expect("filtered")).collect();
+        let near: Vec<Vec<f64>> = chosen.iter().map(|&i| self.rows[i].clone().expect("filtered")).collect();
         let columns: Vec<Vec<f64>> = (0..m).map(|k| chosen.iter().map(|&i| targets.row(i)[k]).collect()).collect();
         let has_violations = known.iter().any(|k| k.violation > 0.0);
         let known = known.len();
-        if self.fitted_at == 0 || known as f64 >= REFIT * self.fitted_at as f64 {
-            self.fit(&rows, &columns, known);
-        }
-        let groups = self.encoder.groups();
-        let conditioned = |(column, hyper): (&Vec<f64>, &Hyper)| Gp::new(&rows, groups, column, hyper);
-        let gps = columns.par_iter().zip(&self.hyper).map(conditioned).collect();
+        // Side by side: trees fill the time in which one process's fit waits for the other's.
+        let grow = || Forest::grow(&rows, &wanted, outputs, trees, rng);
+        let condition = || {
+            if self.fitted_at == 0 || known as f64 >= REFIT * self.fitted_at as f64 {
+                self.fit(&near, &columns, known);
+            }
+            let groups = self.encoder.groups();
+            let conditioned = |(column, hyper): (&Vec<f64>, &Hyper)| Gp::new(&near, groups, column, hyper);
+            columns.par_iter().zip(&self.hyper).map(conditioned).collect()
+        };
+        let (gps, forest) = rayon::join(condition, grow);
         Models { forest, gps, has_violations, any_feasible: !self.memory.front().is_empty() }
     }
 
