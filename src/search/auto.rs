@@ -1,12 +1,14 @@
 //! The default: spends the budget on the strategies by the hypervolume that each has earned lately,
 //! and ends with a local search around the frontier.
 //!
-//! All strategies learn every evaluation. A round goes to one of them; what its batch adds to the
-//! hypervolume, as a share of it and per evaluation, is its pay. Shares of the rounds follow the
-//! decayed mean pay, with a floor, so that none is ever given up: a strategy that is stuck costs
+//! All strategies learn every evaluation. A batch is cut into turns of four candidates, and each turn
+//! goes to one of them; what its candidates add to the hypervolume, as a share of it and per
+//! evaluation, is its pay. Shares of the turns follow the decayed mean pay, with a floor, so that none is ever given up: a strategy that is stuck costs
 //! little, and one whose turn comes late is noticed. The last part of the budget goes through the
 //! one-step neighbours of the frontier, the most promising first, until none is left that was not
 //! evaluated.
+
+use std::ops::Range;
 
 use super::bayesian::Bayesian;
 use super::coordinate::Coordinate;
@@ -16,14 +18,16 @@ use super::{Evaluation, Features, Strategy};
 use crate::frontier::Reference;
 use crate::space::{Candidate, Space};
 
-/// Least share of the rounds of each strategy: the Bayesian, the genetic, the coordinate one.
+/// Candidates of a turn: a large batch is not one strategy's alone.
+const TURN: usize = 4;
+/// Least share of the turns of each strategy: the Bayesian, the genetic, the coordinate one.
 const FLOOR: [f64; 3] = [0.6, 0.08, 0.08];
 /// Pay per evaluation that each is supposed to have had in [`SUPPOSED`] evaluations at the start.
 const HOPE: [f64; 3] = [0.03, 0.002, 0.003];
 const SUPPOSED: f64 = 24.0;
 /// How much an old batch's pay counts when a new one comes.
 const MEMORY: f64 = 0.9;
-/// And how much the rounds that each has had count in their shares.
+/// And how much the turns that each has had count in their shares.
 const FORGET: f64 = 0.95;
 /// Share of the budget that is kept for the local search at the end. More than a twelfth was measured
 /// to pay (`docs/search.md`): what is missing by then is mostly the fine structure of known basins.
@@ -38,8 +42,8 @@ pub struct Auto<'a> {
     budget: usize,
     /// Evaluations that cost a simulation.
     simulated: usize,
-    /// Whose batch is being evaluated.
-    turn: usize,
+    /// Whose candidates are being evaluated, and how many, in order; nobody's in the local search.
+    turns: Vec<(usize, usize)>,
 }
 
 /// A strategy and what it has earned.
@@ -84,32 +88,46 @@ impl<'a> Auto<'a> {
             memory: Memory::new(objectives),
             budget,
             simulated: 0,
-            turn: BAYESIAN,
+            turns: Vec::new(),
         }
     }
 
-    /// The arm that is furthest behind its share.
-    fn next_turn(&self) -> usize {
+    /// How many of the next `n` candidates each arm is to propose: a turn goes to the arm that is
+    /// furthest behind its share.
+    fn shared_out(&self, n: usize) -> Vec<usize> {
         let rates: Vec<f64> = self.arms.iter().map(|arm| arm.pay / arm.cost).collect();
         let total: f64 = rates.iter().sum();
         let free = 1.0 - FLOOR.iter().sum::<f64>();
         let share = |k: usize| FLOOR[k] + if total > 0.0 { free * rates[k] / total } else { free / 3.0 };
-        let behind = |k: usize| self.arms[k].used / share(k);
-        (0..self.arms.len()).min_by(|&a, &b| behind(a).total_cmp(&behind(b))).expect("there are arms")
+        let mut counts = vec![0; self.arms.len()];
+        for first in (0..n).step_by(TURN) {
+            let behind = |k: usize| (self.arms[k].used + counts[k] as f64) / share(k);
+            let next = (0..counts.len()).min_by(|&a, &b| behind(a).total_cmp(&behind(b))).expect("there are arms");
+            counts[next] += TURN.min(n - first);
+        }
+        counts
     }
 
-    /// What the latest evaluations added, as a share of the hypervolume.
-    fn gain(&self, before: &[f64], members_before: usize) -> f64 {
+    /// What some of the latest evaluations added to the front as it was before, as a share of the
+    /// hypervolume. Their places among the known are `places`.
+    fn gain(&self, before: &[f64], own: &[Evaluation], places: Range<usize>) -> f64 {
         let front = self.memory.front();
         let m = self.memory.objectives();
         if m >= MANY {
-            let new = front.keys().iter().filter(|&&key| key >= members_before).count();
+            let new = front.keys().iter().filter(|&key| places.contains(key)).count();
             return new as f64 / front.len().max(1) as f64;
         }
         let Some(units) = Reference::by_rule(front.points(), m) else { return 0.0 };
-        let now = units.hypervolume(front.points());
+        let with: Vec<f64> =
+            before.iter().chain(own.iter().filter(|e| e.is_feasible()).flat_map(|e| &e.objectives)).copied().collect();
+        let now = units.hypervolume(&with);
         if now > 0.0 { (1.0 - units.hypervolume(before) / now).max(0.0) } else { 0.0 }
     }
+}
+
+/// All of `n` for one of some arms.
+fn only(arm: usize, n: usize, arms: usize) -> Vec<usize> {
+    (0..arms).map(|k| if k == arm { n } else { 0 }).collect()
 }
 
 impl Strategy for Auto<'_> {
@@ -120,44 +138,49 @@ impl Strategy for Auto<'_> {
     fn ask(&mut self, n: usize) -> Vec<Candidate> {
         let Worker::Bayesian(bayesian) = &mut self.arms[BAYESIAN].worker else { unreachable!("the first arm") };
         let is_last = self.budget - self.simulated.min(self.budget) <= (LAST * self.budget as f64) as usize;
-        if bayesian.is_starting() {
-            self.turn = BAYESIAN;
-        } else if is_last {
-            let around = bayesian.ask_around(n);
-            if !around.is_empty() {
-                self.turn = self.arms.len();
-                return around;
-            }
-            self.turn = self.next_turn();
-        } else {
-            self.turn = self.next_turn();
+        self.turns.clear();
+        let is_starting = bayesian.is_starting();
+        let around = if is_last && !is_starting { bayesian.ask_around(n) } else { Vec::new() };
+        if !around.is_empty() {
+            return around;
         }
-        // One that has nothing to propose hands its turn on.
-        for _ in 0..self.arms.len() {
-            let asked = self.arms[self.turn].worker.strategy().ask(n);
-            if !asked.is_empty() {
-                return asked;
+        let mut counts = if is_starting { only(BAYESIAN, n, self.arms.len()) } else { self.shared_out(n) };
+        // One that has nothing more to propose hands its turns on, to those before it too.
+        let (mut asked, mut missing) = (Vec::with_capacity(n), 0);
+        for k in (0..counts.len()).chain(0..counts.len()) {
+            let wanted = std::mem::take(&mut counts[k]) + missing;
+            if wanted > 0 {
+                let more = self.arms[k].worker.strategy().ask(wanted);
+                missing = wanted - more.len();
+                self.turns.push((k, more.len()));
+                asked.extend(more);
             }
-            self.turn = (self.turn + 1) % self.arms.len();
         }
-        Vec::new()
+        asked
     }
 
     fn tell(&mut self, evaluations: &[Evaluation]) {
         let before = self.memory.front().points().to_vec();
-        let members_before = self.memory.known().len();
+        let mut places = vec![self.memory.known().len()];
         for evaluation in evaluations {
             let is_new = self.memory.learn(evaluation);
             self.simulated += usize::from(is_new && !evaluation.is_refused());
+            places.push(self.memory.known().len());
         }
-        if self.turn < self.arms.len() && members_before > 0 {
-            let gain = self.gain(&before, members_before);
-            let arm = &mut self.arms[self.turn];
-            arm.pay = MEMORY * arm.pay + gain;
-            arm.cost = MEMORY * arm.cost + evaluations.len() as f64;
-            arm.used += evaluations.len() as f64;
-            // Old rounds are forgotten for the shares too, else a strategy that earns late would
-            // be given all the rounds that it once did without.
+        let turns = std::mem::take(&mut self.turns);
+        if places[0] > 0 && !turns.is_empty() {
+            let mut first = 0;
+            for (k, count) in turns {
+                let own = first..first + count;
+                first = own.end;
+                let gain = self.gain(&before, &evaluations[own.clone()], places[own.start]..places[own.end]);
+                let arm = &mut self.arms[k];
+                arm.pay = MEMORY * arm.pay + gain;
+                arm.cost = MEMORY * arm.cost + count as f64;
+                arm.used += count as f64;
+            }
+            // Old turns are forgotten for the shares too, else a strategy that earns late would
+            // be given all the turns that it once did without.
             self.arms.iter_mut().for_each(|arm| arm.used *= FORGET);
         }
         for arm in &mut self.arms {
