@@ -61,7 +61,8 @@ impl ExplainArgs {
             });
         }
         let evaluations = data.evaluations();
-        let ids = evaluations.iter().enumerate().map(|(row, e)| (data.study.space.id(&e.candidate), row));
+        let told = data.study.space.ids();
+        let ids = evaluations.iter().enumerate().map(|(row, e)| (told.text(&e.candidate), row));
         let row = identity::by_prefix(ids, id).map_err(|what| {
             CliError::user(format!("{shown}: {what}"), "ids are in shortlist.md, frontier.csv and report.html")
         })?;

@@ -120,6 +120,11 @@ pub struct Ids {
 }
 
 impl Ids {
+    /// The id of a candidate, as [`Space::id`] tells it.
+    pub fn text(&self, candidate: &Candidate) -> String {
+        self.of(candidate).map(char::from).iter().collect()
+    }
+
     /// The id of a candidate, in ASCII.
     pub fn of(&self, candidate: &Candidate) -> [u8; ID_DIGITS] {
         let level = |of: &Lines| candidate.levels[of.knob];
@@ -216,8 +221,7 @@ mod tests {
                 let levels: Vec<u32> =
                     levels.into_iter().map(|level| if level == 3 { Candidate::ABSENT } else { level }).collect();
                 let candidate = Candidate { levels: levels.into() };
-                let told = ids.of(&candidate).map(char::from);
-                prop_assert_eq!(told.iter().collect::<String>(), space.id(&candidate));
+                prop_assert_eq!(ids.text(&candidate), space.id(&candidate));
             }
         }
     }

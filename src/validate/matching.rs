@@ -23,11 +23,11 @@ impl Candidates {
     pub fn of(run: &RunData) -> Candidates {
         let evaluations = run.evaluations();
         let whole = evaluations.iter().enumerate().filter(|(_, e)| e.fidelity == Fidelity::Full && !e.is_refused());
-        let space = &run.study.space;
+        let (space, told) = (&run.study.space, run.study.space.ids());
         let (ids, knobs) = whole
             .map(|(row, e)| {
                 let described = space.describe(&e.candidate).into_iter();
-                ((space.id(&e.candidate), row), described.map(|(name, value)| (name.to_owned(), value)).collect())
+                ((told.text(&e.candidate), row), described.map(|(name, value)| (name.to_owned(), value)).collect())
             })
             .unzip();
         Candidates { ids, knobs }
