@@ -22,8 +22,6 @@ use crate::space::{Candidate, Space};
 
 /// Rounds in which a strategy may propose nothing new before the search ends.
 const STALE_ROUNDS: usize = 64;
-/// Batches that may wait to be kept before the search waits for them.
-const UNKEPT: usize = 2;
 /// Refused candidates per simulation of the budget before the search ends.
 const REFUSALS_PER_SIMULATION: usize = 20;
 
@@ -99,21 +97,17 @@ pub trait Sink: Send {
     fn progress(&mut self, _progress: &Progress) {}
 }
 
-/// What the keeping thread is sent.
-enum Note {
-    Batch(usize, Vec<Committed>),
-    Progress(Progress),
-}
+/// What the keeping thread is sent after a batch: its index and what it holds, unless that is kept
+/// already, and where the search stands.
+type Note = (Option<(usize, Vec<Committed>)>, Progress);
 
 /// Hands a sink what comes, until all is said or the sink fails.
 fn keep(sink: &mut dyn Sink, notes: &Receiver<Note>) -> Result<(), DriverError> {
-    for note in notes {
-        match note {
-            Note::Batch(batch, committed) => {
-                sink.batch(batch, &committed).map_err(|source| DriverError::Sink { batch, source })?;
-            }
-            Note::Progress(progress) => sink.progress(&progress),
+    for (new, progress) in notes {
+        if let Some((batch, committed)) = new {
+            sink.batch(batch, &committed).map_err(|source| DriverError::Sink { batch, source })?;
         }
+        sink.progress(&progress);
     }
     Ok(())
 }
@@ -240,7 +234,8 @@ impl<'a> Driver<'a> {
             batches: 0,
         };
         let stop = std::thread::scope(|scope| {
-            let (notes, received) = sync_channel(2 * UNKEPT);
+            // Without room: no more than one batch is being kept while the next is simulated.
+            let (notes, received) = sync_channel(0);
             let keeper = scope.spawn(move || keep(sink, &received));
             let ended = self.rounds(&mut run, strategy, &notes, &pool);
             drop(notes);
@@ -296,10 +291,9 @@ impl<'a> Driver<'a> {
                 let evaluations = self.evaluate_all(run, &new, stored, pool)?;
                 run.commit(evaluations, strategy.name());
                 let first = run.committed.len() - new.len();
-                let batch = (!replaying).then(|| Note::Batch(batch, run.committed[first..].to_vec()));
-                let all = batch.into_iter().chain([Note::Progress(run.progress())]);
+                let new = (!replaying).then(|| (batch, run.committed[first..].to_vec()));
                 // Nobody listens once the sink has failed, which is what the run ends with.
-                if all.map(|note| notes.send(note)).any(|sent| sent.is_err()) {
+                if notes.send((new, run.progress())).is_err() {
                     return Ok(StopReason::Interrupted);
                 }
                 if run.has_stagnated() {
