@@ -188,3 +188,35 @@ impl Strategy for Auto<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::instances::Instance;
+
+    #[test]
+    fn a_large_batch_is_not_one_strategys_alone() {
+        let mut auto = Auto::new(&Instance::Batch.space(), 2, 7, 400, None);
+        assert_eq!(auto.shared_out(16), [8, 4, 4]);
+        assert_eq!(auto.shared_out(4), [4, 0, 0], "a turn is not cut");
+        assert_eq!(auto.shared_out(6).iter().sum::<usize>(), 6);
+        // Who had more than its share waits.
+        auto.arms[BAYESIAN].used = 100.0;
+        assert_eq!(auto.shared_out(4)[BAYESIAN], 0);
+    }
+
+    #[test]
+    fn each_is_paid_for_what_its_own_candidates_add() {
+        let space = Instance::Batch.space();
+        let mut auto = Auto::new(&space, 2, 7, 400, None);
+        let mut all = space.enumerate();
+        let mut at = |x: f64, y: f64| Evaluation::plain(all.next().expect("a large space"), vec![x, y]);
+        auto.tell(&[at(1.0, 4.0), at(4.0, 1.0), at(5.0, 5.0)]);
+        let before: Vec<f64> = auto.arms.iter().map(|arm| arm.pay).collect();
+        auto.turns = vec![(0, 1), (1, 2)];
+        auto.tell(&[at(6.0, 6.0), at(2.0, 2.0), at(6.0, 7.0)]);
+        assert!(auto.arms[0].pay < before[0], "it added nothing");
+        assert!(auto.arms[1].pay > before[1], "it found the knee");
+        assert_eq!(auto.arms[2].pay, before[2], "it had no turn");
+    }
+}
