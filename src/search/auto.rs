@@ -3,10 +3,10 @@
 //!
 //! All strategies learn every evaluation. A batch is cut into turns of four candidates, and each turn
 //! goes to one of them; what its candidates add to the hypervolume, as a share of it and per
-//! evaluation, is its pay. Shares of the turns follow the decayed mean pay, with a floor, so that none is ever given up: a strategy that is stuck costs
-//! little, and one whose turn comes late is noticed. The last part of the budget goes through the
-//! one-step neighbours of the frontier, the most promising first, until none is left that was not
-//! evaluated.
+//! evaluation, is its pay. Shares of the turns follow the decayed mean pay, with a floor, so that none
+//! is ever given up: a strategy that is stuck costs little, and one whose turn comes late is noticed.
+//! The last part of the budget goes through the one-step neighbours of the frontier, the most
+//! promising first, until none is left that was not evaluated.
 
 use std::ops::Range;
 
