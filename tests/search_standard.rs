@@ -89,6 +89,17 @@ fn an_exhaustive_run_is_a_problem_for_strategies() {
     args.extend(["--minimize=usd_per_mtok_output,ttft_p90_ms", "--seeds=1", "--strategy=random", "--evaluations=30"]);
     let text = run_to(0, &args).0;
     assert!(text.contains("30 configurations of a space of") && text.contains("of 30 evaluations in a run"), "{text}");
+    // What cannot be decoded is an error of the file.
+    let whole = std::fs::read(std::fs::read_dir(&table).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let torn = directory.path().join("torn.parquet");
+    for (at, byte) in [(whole.len() / 3, 0xff), (40, 0x7f), (whole.len() - 300, 0x80)] {
+        let mut bytes = whole.clone();
+        bytes[at..at + 24].fill(byte);
+        std::fs::write(&torn, &bytes).unwrap();
+        let args = ["bench", "search", "--table", arg(&torn), "--knobs=aggregated.tp", "--minimize=ttft_p90_ms"];
+        let (_, err) = run_to(2, &args);
+        assert!(err.contains("torn.parquet") && !err.contains("panicked"), "{err}");
+    }
     // Without the column, the refused rows have no objectives to go by.
     let args = ["bench", "search", "--table", arg(&table), "--knobs=aggregated.tp", "--minimize=ttft_p90_ms"];
     let (_, err) = run_to(2, &args);

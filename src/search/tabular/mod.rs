@@ -7,13 +7,18 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rustc_hash::FxHashMap;
 
 use self::infer::infer_space;
 use super::{Evaluate, Evaluation};
+use crate::decoding::{UNFOLDING, guarded, most_unfolded, pages};
 use crate::space::{Candidate, Space, Value};
+
+/// Most rows of a file: they are held in memory.
+const MOST_ROWS: i64 = 10_000_000;
 
 /// A table of every configuration of a space.
 #[derive(Clone, Debug)]
@@ -182,21 +187,47 @@ fn read_columns(path: &Path, columns: &Columns) -> Result<Vec<Column>, TableErro
             })
         };
         let positions: Vec<usize> = read.iter().map(position).collect::<Result<_, _>>()?;
-        for (row, record) in reader.get_row_iter(None).map_err(parquet)?.enumerate() {
-            let fields: Vec<Field> =
-                Row::into_columns(record.map_err(parquet)?).into_iter().map(|(_, field)| field).collect();
-            for (column, &position) in read.iter_mut().zip(&positions) {
-                let value = value(&fields[position]).map_err(|why| TableError::Cell {
-                    path: path.into(),
-                    row,
-                    name: column.name.clone(),
-                    why,
-                })?;
-                column.cells.push(value);
+        bounded(path, reader.metadata()).map_err(|why| TableError::Shape { path: path.into(), why })?;
+        let decoded = guarded(|| -> Result<(), TableError> {
+            for (row, record) in reader.get_row_iter(None).map_err(parquet)?.enumerate() {
+                let fields: Vec<Field> =
+                    Row::into_columns(record.map_err(parquet)?).into_iter().map(|(_, field)| field).collect();
+                for (column, &position) in read.iter_mut().zip(&positions) {
+                    let value = value(&fields[position]).map_err(|why| TableError::Cell {
+                        path: path.into(),
+                        row,
+                        name: column.name.clone(),
+                        why,
+                    })?;
+                    column.cells.push(value);
+                }
             }
-        }
+            Ok(())
+        });
+        let why = || TableError::Shape { path: path.into(), why: "is damaged: it cannot be decoded".into() };
+        decoded.ok_or_else(why)??;
     }
     Ok(read)
+}
+
+/// Whether a file is no larger in memory than it may be: its rows, and the pages that are decoded at once.
+fn bounded(path: &Path, metadata: &ParquetMetaData) -> Result<(), String> {
+    let rows = metadata.file_metadata().num_rows();
+    if rows > MOST_ROWS {
+        return Err(format!("has {rows} rows; a table may have {MOST_ROWS}"));
+    }
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let most = most_unfolded(file.metadata().map_err(|e| e.to_string())?.len());
+    for group in metadata.row_groups() {
+        let mut at_once = 0u64;
+        for chunk in group.columns() {
+            at_once = at_once.saturating_add(pages::of(&file, chunk)?.at_once());
+        }
+        if at_once > most {
+            return Err(format!("says that it unfolds to {at_once} bytes, more than {UNFOLDING} times its size"));
+        }
+    }
+    Ok(())
 }
 
 /// The file itself, or the Parquet files of a directory by name.
