@@ -163,22 +163,23 @@ impl Limits {
     /// Refuses what no search writes before any of it is decoded: other codecs, other encodings, and
     /// pages that say they are larger than the file may unfold to.
     fn check_pages(&self, bytes: &Bytes, metadata: &ArrowReaderMetadata) -> Result<(), String> {
-        for group in metadata.metadata().row_groups() {
-            let mut at_once = 0u64;
-            for chunk in group.columns() {
+        let at_once = pages::at_once(
+            bytes,
+            metadata.metadata(),
+            |_| true,
+            |chunk, pages| {
                 if chunk.compression() != Compression::SNAPPY {
                     let codec = chunk.compression();
                     return Err(format!("is compressed with {codec}, not Snappy: another program wrote it"));
                 }
-                let pages = pages::of(bytes, chunk)?;
-                if let Some(encoding) = pages.encoding_beyond(&ENCODINGS) {
-                    return Err(format!("has values in encoding {encoding}: another program wrote it"));
+                match pages.encoding_beyond(&ENCODINGS) {
+                    Some(encoding) => Err(format!("has values in encoding {encoding}: another program wrote it")),
+                    None => Ok(()),
                 }
-                at_once = at_once.saturating_add(pages.at_once());
-            }
-            if at_once > self.most as u64 {
-                return Err(self.out_of_proportion());
-            }
+            },
+        )?;
+        if at_once > self.most as u64 {
+            return Err(self.out_of_proportion());
         }
         Ok(())
     }

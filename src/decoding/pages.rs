@@ -5,7 +5,7 @@
 //! of Thrift's compact protocol, as the Parquet format defines them
 //! (<https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>).
 
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
 
 use super::guarded;
@@ -39,7 +39,7 @@ pub struct Pages {
 
 impl Pages {
     /// Bytes that a reader has in memory at once.
-    pub fn at_once(&self) -> u64 {
+    fn at_once(&self) -> u64 {
         self.largest + self.dictionary
     }
 
@@ -58,7 +58,7 @@ impl Pages {
 ///
 /// # Errors
 /// What is wrong with them, to follow the name of the file.
-pub fn of(file: &impl ChunkReader, chunk: &ColumnChunkMetaData) -> Result<Pages, String> {
+fn of(file: &impl ChunkReader, chunk: &ColumnChunkMetaData) -> Result<Pages, String> {
     let broken = || "has a column whose pages cannot be told apart".to_string();
     // Both panic on a place that is not in the file.
     let bytes = guarded(|| {
@@ -82,6 +82,30 @@ pub fn of(file: &impl ChunkReader, chunk: &ColumnChunkMetaData) -> Result<Pages,
         }
     }
     Ok(pages)
+}
+
+/// Bytes that a reader has in memory at once where it reads some columns, by their numbers, of the row group that
+/// takes most. Each column's pages are shown to `look` first.
+///
+/// # Errors
+/// What is wrong with the pages, or what `look` says of them.
+pub fn at_once(
+    file: &impl ChunkReader,
+    metadata: &ParquetMetaData,
+    is_read: impl Fn(usize) -> bool,
+    mut look: impl FnMut(&ColumnChunkMetaData, &Pages) -> Result<(), String>,
+) -> Result<u64, String> {
+    let mut most = 0;
+    for group in metadata.row_groups() {
+        let mut at_once = 0u64;
+        for (_, chunk) in group.columns().iter().enumerate().filter(|(column, _)| is_read(*column)) {
+            let pages = of(file, chunk)?;
+            look(chunk, &pages)?;
+            at_once = at_once.saturating_add(pages.at_once());
+        }
+        most = most.max(at_once);
+    }
+    Ok(most)
 }
 
 /// The structs whose fields matter.

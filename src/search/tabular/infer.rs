@@ -14,27 +14,23 @@ pub(super) fn infer_space(path: &Path, columns: &[Column]) -> Result<(Space, Vec
     let n = columns[0].cells.len();
     // A condition refers to an earlier knob: knobs come as soon as those before them tell when they
     // are there, the ones that are there most often first.
-    let mut left: Vec<usize> = (0..columns.len()).collect();
-    left.sort_by_key(|&c| columns[c].cells.iter().filter(|v| v.is_none()).count());
+    let domains = columns.iter().map(|column| {
+        domain(column).ok_or_else(|| TableError::Shape {
+            path: path.into(),
+            why: format!("column `{}` mixes numbers and text, or holds nothing but nulls", column.name),
+        })
+    });
+    let mut left: Vec<(&Column, (Domain, Vec<u32>))> =
+        columns.iter().zip(domains.collect::<Result<Vec<_>, _>>()?).collect();
+    left.sort_by_key(|(column, _)| column.cells.iter().filter(|v| v.is_none()).count());
     let mut knobs: Vec<Knob> = Vec::new();
     // The levels of each knob, by row.
     let mut levels: Vec<Vec<u32>> = Vec::new();
     while !left.is_empty() {
-        let mut found = None;
-        for (at, &c) in left.iter().enumerate() {
-            let column = &columns[c];
-            let (domain, own) = domain(column).ok_or_else(|| TableError::Shape {
-                path: path.into(),
-                why: format!("column `{}` mixes numbers and text, or holds nothing but nulls", column.name),
-            })?;
-            if let Some(conditions) = conditions(&levels, &own) {
-                found = Some((at, domain, conditions, own));
-                break;
-            }
-        }
-        let Some((at, domain, conditions, own)) = found else {
+        let explained = left.iter().enumerate().find_map(|(at, (_, (_, own)))| Some((at, conditions(&levels, own)?)));
+        let Some((at, conditions)) = explained else {
             // No other knob tells when it is there, so that a knob of its own does.
-            let column = &columns[left[0]];
+            let (column, _) = &left[0];
             levels.push(column.cells.iter().map(|cell| u32::from(cell.is_some())).collect());
             knobs.push(Knob {
                 name: format!("{} is set", column.name),
@@ -44,8 +40,8 @@ pub(super) fn infer_space(path: &Path, columns: &[Column]) -> Result<(Space, Vec
             });
             continue;
         };
-        let name = columns[left.remove(at)].name.clone();
-        knobs.push(Knob { block: block(&name), name, domain, conditions });
+        let (Column { name, .. }, (domain, own)) = left.remove(at);
+        knobs.push(Knob { name: name.clone(), domain, conditions, block: block(name) });
         levels.push(own);
     }
     let rows = (0..n).flat_map(|row| levels.iter().map(move |own| own[row])).collect();

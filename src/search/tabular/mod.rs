@@ -217,15 +217,10 @@ fn bounded(path: &Path, metadata: &ParquetMetaData) -> Result<(), String> {
         return Err(format!("has {rows} rows; a table may have {MOST_ROWS}"));
     }
     let file = File::open(path).map_err(|e| e.to_string())?;
-    let most = most_unfolded(file.metadata().map_err(|e| e.to_string())?.len());
-    for group in metadata.row_groups() {
-        let mut at_once = 0u64;
-        for chunk in group.columns() {
-            at_once = at_once.saturating_add(pages::of(&file, chunk)?.at_once());
-        }
-        if at_once > most {
-            return Err(format!("says that it unfolds to {at_once} bytes, more than {UNFOLDING} times its size"));
-        }
+    let file_bytes = file.metadata().map_err(|e| e.to_string())?.len();
+    let at_once = pages::at_once(&file, metadata, |_| true, |_, _| Ok(()))?;
+    if at_once > most_unfolded(file_bytes) {
+        return Err(format!("says that it unfolds to {at_once} bytes, more than {UNFOLDING} times its {file_bytes}"));
     }
     Ok(())
 }
@@ -302,4 +297,47 @@ fn objective_rows(path: &Path, columns: &[Column], violations: &[f64]) -> Result
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::Encoding;
+    use parquet::file::properties::WriterProperties;
+
+    use super::*;
+
+    /// The decoder would make room for what the header of a page says before it looks at the page.
+    #[test]
+    fn a_page_that_says_it_is_larger_than_the_file_can_be_is_refused() {
+        let n = 150_000;
+        let columns = [
+            ("cost", Arc::new(Float64Array::from_iter_values((0..n).map(f64::from))) as ArrayRef),
+            ("workers", Arc::new(Int64Array::from_iter_values(0..i64::from(n))) as ArrayRef),
+        ];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let plain = WriterProperties::builder().set_dictionary_enabled(false).set_data_page_row_count_limit(200_000);
+        let plain = plain.set_column_encoding("workers".into(), Encoding::DELTA_BINARY_PACKED).build();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(plain)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let wanted = Columns { knobs: vec!["workers".into()], minimize: vec!["cost".into()], violation: None };
+        let read = |bytes: &[u8]| {
+            std::fs::write(file.path(), bytes).unwrap();
+            Table::read(file.path(), &wanted).map(|table| table.known()).map_err(|e| e.to_string())
+        };
+        assert_eq!(read(&bytes), Ok(150_000));
+        // The first page begins after `PAR1`: its kind, and its size unfolded in four bytes of seven bits.
+        assert_eq!(bytes[4..7], [0x15, 0, 0x15]);
+        assert!(bytes[7..10].iter().all(|byte| byte & 0x80 != 0) && bytes[10] & 0x80 == 0);
+        bytes[7..11].copy_from_slice(&[0xfe, 0xff, 0xff, 0x7f]);
+        let error = read(&bytes).unwrap_err();
+        // The page, and a little of the other column.
+        assert!(error.contains("unfolds to 134220664 bytes, more than 50 times"), "{error}");
+    }
 }

@@ -113,24 +113,23 @@ fn rows_at_once(
     wanted: &ProjectionMask,
 ) -> Result<usize, String> {
     let mut longest = 1;
-    for group in metadata.row_groups() {
-        let mut at_once = 0u64;
-        for (_, chunk) in group.columns().iter().enumerate().filter(|(column, _)| wanted.leaf_included(*column)) {
-            let pages = pages::of(file, chunk)?;
+    let at_once = pages::at_once(
+        file,
+        metadata,
+        |column| wanted.leaf_included(column),
+        |chunk, pages| {
             if pages.has(pages::DELTA_BYTE_ARRAY) {
                 let name = chunk.column_path();
                 return Err(format!("column {name}: in encoding DELTA_BYTE_ARRAY; write it with a dictionary"));
             }
-            at_once = at_once.saturating_add(pages.at_once());
             if chunk.column_type() == Type::BYTE_ARRAY {
                 longest = longest.max(pages.largest).max(pages.dictionary);
             }
-        }
-        if at_once > most_unfolded(file_bytes) {
-            return Err(format!(
-                "says that it unfolds to {at_once} bytes, more than {UNFOLDING} times its {file_bytes}"
-            ));
-        }
+            Ok(())
+        },
+    )?;
+    if at_once > most_unfolded(file_bytes) {
+        return Err(format!("says that it unfolds to {at_once} bytes, more than {UNFOLDING} times its {file_bytes}"));
     }
     match most_unfolded(file_bytes) / longest {
         0 => Err(format!("has texts of {longest} bytes, more than {UNFOLDING} times its {file_bytes} bytes")),
