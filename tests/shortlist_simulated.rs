@@ -231,6 +231,9 @@ fn of_equals_the_one_that_bears_slower_passes_is_listed() {
     let place = format!("Takes the place of {}, found first", first["id"].as_str().unwrap());
     assert!(why.contains(&place) && why.contains("over 16 draws"), "{why}");
     assert_eq!(entry["stands_for"][0], first["id"]);
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    let on_the_frontier = format!("[{},\"aggregated vllm, 3 × TP8\",1,", entry["id"]);
+    assert!(page.contains(&on_the_frontier), "nothing dominates it");
 
     // It is so again from what lies there.
     let before = promised_files(&out);

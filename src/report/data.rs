@@ -63,7 +63,9 @@ fn number(value: f64) -> Json {
 pub(super) fn json(run: &RunData, shortlist: &Shortlist, rows: &Rows) -> Json {
     let study = &run.study;
     let evaluations = run.evaluations();
-    let frontier: FxHashSet<usize> = run.frontier().into_iter().collect();
+    // An entry that took the place of a member has the very same values: nothing dominates it.
+    let preferred = shortlist.picks.iter().filter(|pick| pick.preferred.is_some()).map(|pick| pick.row);
+    let frontier: FxHashSet<usize> = run.frontier().into_iter().chain(preferred).collect();
     let place: FxHashMap<usize, usize> = rows.shown.iter().enumerate().map(|(place, &row)| (row, place)).collect();
     let shown = shown_metrics(study);
     let metrics = shown.iter().map(|&m| {
