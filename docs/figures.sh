@@ -45,7 +45,7 @@ figure docs/search/chat.svg servescout bench search --problem chat --seeds 5 --e
 searched docs/studies/planner-interval.svg slices-ttft_p90_ms docs/studies/planner-interval.toml
 searched docs/studies/planner-startup.svg slices-ttft_p90_ms docs/studies/planner-startup.toml
 searched docs/studies/planner-static.svg frontier docs/studies/planner-static.toml
-# Every deployment is simulated first (7 minutes of processor time); the table is named as the title shall say.
+# Every deployment is simulated first (a minute or two); the table is named as the title shall say.
 if is_wanted docs/studies/truth.svg && [ ! -e "$scratch/deployments" ]; then
     servescout search docs/studies/truth.toml --out "$scratch/truth" --set shortlist.draws=0
     ln -s truth/evaluations "$scratch/deployments"

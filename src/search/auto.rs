@@ -5,8 +5,10 @@
 //! goes to one of them; what its candidates add to the hypervolume, as a share of it and per
 //! evaluation, is its pay. Shares of the turns follow the decayed mean pay, with a floor, so that none
 //! is ever given up: a strategy that is stuck costs little, and one whose turn comes late is noticed.
-//! The last part of the budget goes through the one-step neighbours of the frontier, the most
-//! promising first, until none is left that was not evaluated.
+//! The last part of the budget goes through the one-step neighbours of the frontier, the most promising
+//! first. When a few of them in a row have added nothing, every second batch is the Bayesian strategy's,
+//! whose crossings still find parts of the frontier that no neighbour leads to. The same begins before
+//! that part, once the frontier stands still.
 
 use std::ops::Range;
 
@@ -32,6 +34,11 @@ const FORGET: f64 = 0.95;
 /// Share of the budget that is kept for the local search at the end. More than a twelfth was measured
 /// to pay (`docs/search.md`): what is missing by then is mostly the fine structure of known basins.
 const LAST: f64 = 0.33;
+/// After so many evaluations in a row that added nothing to the front, the local search shares its part
+/// with the Bayesian strategy.
+const DRY: usize = 8;
+/// And after so many it begins before that part.
+const QUIET: usize = 12;
 /// Objectives from which on counting new front members stands in for hypervolume, which gets slow.
 const MANY: usize = 5;
 
@@ -42,6 +49,10 @@ pub struct Auto<'a> {
     budget: usize,
     /// Evaluations that cost a simulation.
     simulated: usize,
+    /// Evaluations since the front last changed.
+    quiet: usize,
+    /// Whether the next batch is the local search's where they alternate.
+    is_local_next: bool,
     /// Whose candidates are being evaluated, and how many, in order; nobody's in the local search.
     turns: Vec<(usize, usize)>,
 }
@@ -88,6 +99,8 @@ impl<'a> Auto<'a> {
             memory: Memory::new(objectives),
             budget,
             simulated: 0,
+            quiet: 0,
+            is_local_next: true,
             turns: Vec::new(),
         }
     }
@@ -137,14 +150,19 @@ impl Strategy for Auto<'_> {
 
     fn ask(&mut self, n: usize) -> Vec<Candidate> {
         let Worker::Bayesian(bayesian) = &mut self.arms[BAYESIAN].worker else { unreachable!("the first arm") };
-        let is_last = self.budget - self.simulated.min(self.budget) <= (LAST * self.budget as f64) as usize;
-        self.turns.clear();
         let is_starting = bayesian.is_starting();
-        let around = if is_last && !is_starting { bayesian.ask_around(n) } else { Vec::new() };
+        let left = self.budget - self.simulated.min(self.budget);
+        let is_last = left <= (LAST * self.budget as f64) as usize;
+        let is_narrowing = !is_starting && (is_last || self.quiet >= QUIET);
+        let is_local = is_narrowing && (self.is_local_next || is_last && self.quiet < DRY);
+        self.is_local_next = !is_local;
+        self.turns.clear();
+        let around = if is_local { bayesian.ask_around(n) } else { Vec::new() };
         if !around.is_empty() {
             return around;
         }
-        let mut counts = if is_starting { only(BAYESIAN, n, self.arms.len()) } else { self.shared_out(n) };
+        let is_bayesian = is_starting || is_narrowing && !is_local;
+        let mut counts = if is_bayesian { only(BAYESIAN, n, self.arms.len()) } else { self.shared_out(n) };
         // One that has nothing more to propose hands its turns on, to those before it too.
         let (mut asked, mut missing) = (Vec::with_capacity(n), 0);
         for k in (0..counts.len()).chain(0..counts.len()) {
@@ -167,6 +185,8 @@ impl Strategy for Auto<'_> {
             self.simulated += usize::from(is_new && !evaluation.is_refused());
             places.push(self.memory.known().len());
         }
+        let is_moved = self.memory.front().keys().iter().any(|&place| place >= places[0]);
+        self.quiet = if is_moved { 0 } else { self.quiet + evaluations.len() };
         let turns = std::mem::take(&mut self.turns);
         if places[0] > 0 && !turns.is_empty() {
             let mut first = 0;
@@ -192,7 +212,8 @@ impl Strategy for Auto<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::instances::Instance;
+    use crate::search::Evaluate;
+    use crate::search::instances::{Instance, Problem};
 
     #[test]
     fn a_large_batch_is_not_one_strategys_alone() {
@@ -203,6 +224,30 @@ mod tests {
         // Who had more than its share waits.
         auto.arms[BAYESIAN].used = 100.0;
         assert_eq!(auto.shared_out(4)[BAYESIAN], 0);
+    }
+
+    #[test]
+    fn local_search_has_the_end_and_alternates_where_nothing_moves() {
+        const BUDGET: usize = 300;
+        let problem = Problem::varied(Instance::Agents, 2, 0);
+        let mut auto = Auto::new(problem.space(), 2, 7, BUDGET, None);
+        let (mut at_the_end, mut before) = (Vec::new(), Vec::new());
+        while auto.simulated < BUDGET {
+            let (is_last, quiet) = (BUDGET - auto.simulated <= BUDGET * 33 / 100, auto.quiet);
+            let asked = auto.ask(4);
+            let is_local = auto.turns.is_empty();
+            match is_last {
+                true if quiet < DRY => assert!(is_local, "it pays after {}", auto.simulated),
+                true => at_the_end.push(is_local),
+                false if quiet < QUIET => assert!(!is_local, "the frontier moves after {}", auto.simulated),
+                false => before.push(is_local),
+            }
+            let evaluations: Vec<Evaluation> = asked.iter().map(|c| problem.evaluate(c)).collect();
+            auto.tell(&evaluations);
+        }
+        for turns in [at_the_end, before] {
+            assert!(turns.contains(&true) && turns.contains(&false), "{turns:?}");
+        }
     }
 
     #[test]
