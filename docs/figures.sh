@@ -42,6 +42,8 @@ figure docs/performance/growth-requests.svg servescout bench growth --out docs/p
 figure docs/performance/growth-output.svg servescout bench growth --out docs/performance
 figure docs/search/chat.svg servescout bench search --problem chat --seeds 5 --evaluations 25,50,100,200 \
     --plot docs/search/chat.svg
+figure docs/search/cores.svg docs/studies/cores.py search-spaces/quickstart.toml --out docs/search/cores.svg \
+    --sessions 125,250,500,1000,2000,4000
 searched docs/studies/planner-interval.svg slices-ttft_p90_ms docs/studies/planner-interval.toml
 searched docs/studies/planner-startup.svg slices-ttft_p90_ms docs/studies/planner-startup.toml
 searched docs/studies/planner-static.svg frontier docs/studies/planner-static.toml
