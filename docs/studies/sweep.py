@@ -40,14 +40,22 @@ def arguments():
     return parser.parse_args()
 
 
+def program():
+    return os.environ.get("SERVESCOUT", "servescout")
+
+
+def missing():
+    sys.exit(f"no {program()} to run: put it on the path, or name it in $SERVESCOUT")
+
+
 def replay(space, settings):
-    command = [os.environ.get("SERVESCOUT", "servescout"), "replay", space, "--json"]
+    command = [program(), "replay", space, "--json"]
     for setting in settings:
         command += ["--set", setting]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
-        sys.exit(f"no {command[0]} to run: put it on the path, or name it in $SERVESCOUT")
+        missing()
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout)["metrics"]
@@ -100,13 +108,10 @@ def value(results, index, concurrency, metric, how):
     return found / 1000 if how == "s" and found is not None else found
 
 
-def figure(xs, names, metrics, results, logs):
-    columns, width, height = 2, 300, 170
-    rows = math.ceil(len(metrics) / columns)
-    total = (columns * (width + 80) + 10, rows * (height + 70) + 40)
+def opened(size, names):
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total[0]} {total[1]}" width="{total[0]}" '
-        f'height="{total[1]}" font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size[0]} {size[1]}" width="{size[0]}" '
+        f'height="{size[1]}" font-family="sans-serif" font-size="11">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     left = 60
@@ -114,6 +119,14 @@ def figure(xs, names, metrics, results, logs):
         out.append(f'<rect x="{left}" y="12" width="14" height="4" fill="{COLOURS[index % len(COLOURS)]}"/>')
         out.append(f'<text x="{left + 20}" y="19" font-size="12">{name}</text>')
         left += 40 + 7 * len(name)
+    return out
+
+
+def figure(xs, names, metrics, results, logs):
+    columns, width, height = 2, 300, 170
+    rows = math.ceil(len(metrics) / columns)
+    total = (columns * (width + 80) + 10, rows * (height + 70) + 40)
+    out = opened(total, names)
     for index, (metric, how) in enumerate(metrics):
         title = named(metric, how) + (f", share of `{names[0]}`" if how == "of" else "")
         x0 = 60 + (index % columns) * (width + 80)
